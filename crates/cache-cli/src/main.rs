@@ -1,0 +1,2 @@
+//! The operator's command line of a tiered cache.
+fn main() {}

@@ -1,0 +1,78 @@
+//! Fences of a tier in this process's memory: a fixed table, whatever the number of keys.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use parking_lot::Mutex;
+
+/// Stripes in a table. A power of two; a stripe takes 16 bytes.
+const STRIPES: usize = 4096;
+
+/// Remembers when keys last moved, for ever and in 64 KiB.
+///
+/// Many keys share a stripe, so a fill is now and then refused because of a neighbour: at 1,000
+/// inserts a second and lookups of 1 ms, once in 4,000 times. In exchange nothing is ever
+/// forgotten, and no tombstone takes room from an entry.
+#[derive(Debug)]
+pub(crate) struct FenceTable {
+    last: AtomicU64,
+    stripes: Box<[Mutex<u64>]>,
+    hasher: RandomState,
+}
+
+impl FenceTable {
+    pub(crate) fn new() -> Self {
+        Self {
+            last: AtomicU64::new(0),
+            stripes: (0..STRIPES).map(|_| Mutex::new(0)).collect(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// Where `key` stands.
+    pub(crate) fn read(&self, key: &str) -> u64 {
+        *self.stripe(key).lock()
+    }
+
+    /// Moves `key` and carries out `change`, which is given the new mark, before any fill of the
+    /// key can be checked.
+    pub(crate) fn advance<R>(&self, key: &str, change: impl FnOnce(u64) -> R) -> R {
+        let mut stripe = self.stripe(key).lock();
+        *stripe = self.next();
+        change(*stripe)
+    }
+
+    /// Carries out `change` unless `key` has moved beyond `seen`. No move can come in between.
+    pub(crate) fn unmoved<R>(&self, key: &str, seen: u64, change: impl FnOnce() -> R) -> Option<R> {
+        let stripe = self.stripe(key).lock();
+        (*stripe <= seen).then(change)
+    }
+
+    /// A mark above all marks so far: the floor of a namespace that is cleared now.
+    pub(crate) fn next(&self) -> u64 {
+        self.last.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    fn stripe(&self, key: &str) -> &Mutex<u64> {
+        let hash = usize::try_from(self.hasher.hash_one(key) & (STRIPES as u64 - 1));
+        &self.stripes[hash.expect("a masked hash is below STRIPES")]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_moved_refuses_what_was_seen_before() {
+        let table = FenceTable::new();
+        let seen = table.read("k");
+        assert_eq!(table.unmoved("k", seen, || "done"), Some("done"));
+        let mark = table.advance("k", |mark| mark);
+        assert_eq!(table.unmoved("k", seen, || "done"), None);
+        assert_eq!(table.read("k"), mark);
+        assert_eq!(table.unmoved("k", mark, || "done"), Some("done"));
+    }
+}

@@ -1,0 +1,212 @@
+//! Names of things in a cache: a namespace and a text, together one key.
+
+use std::{
+    borrow::Borrow,
+    fmt,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// The longest text of a key, in bytes of UTF-8.
+///
+/// Encoded and with its namespace a key stays far below PostgreSQL's limit for an index row
+/// (2,704 bytes).
+pub const KEY_LEN_MAX: usize = 512;
+
+/// The longest name of a namespace, in bytes of UTF-8, before it is escaped.
+pub const NAMESPACE_LEN_MAX: usize = 64;
+
+/// The character between namespace and text in an encoded key; it is escaped in a namespace.
+const SEPARATOR: char = ':';
+
+/// A set of keys that belong together: one typed cache, one tenant, one kind of data.
+///
+/// A namespace is what [`Tier::clear`](crate::Tier::clear) empties, and no key can reach into
+/// another one: its encoded form holds letters, digits, `.`, `_` and `-` only (everything else is
+/// percent-encoded), so the first `:` of an encoded key ends the namespace whatever the text holds.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Namespace(Arc<str>);
+
+impl Namespace {
+    /// Validates and escapes `name`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidKey`] when `name` is empty, longer than [`NAMESPACE_LEN_MAX`] bytes or
+    /// holds a control character.
+    pub fn new(name: &str) -> Result<Self> {
+        check("namespace", name, NAMESPACE_LEN_MAX)?;
+        let mut escaped = String::with_capacity(name.len());
+        for byte in name.bytes() {
+            match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b'-' => {
+                    escaped.push(char::from(byte));
+                }
+                _ => escaped.push_str(&format!("%{byte:02X}")),
+            }
+        }
+        Ok(Self(escaped.into()))
+    }
+
+    /// The escaped name: ASCII letters, digits, `.`, `_`, `-` and percent escapes.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The key `text` of this namespace.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidKey`] as for [`Key::new`].
+    pub fn key(&self, text: &str) -> Result<Key> {
+        Key::new(self, text)
+    }
+}
+
+impl fmt::Debug for Namespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+impl fmt::Display for Namespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The name of one entry, validated once and cheap to clone (a reference count).
+///
+/// The encoded form `namespace:text` is made once and shared: it is what every tier stores under.
+/// Two keys are equal exactly when namespace and text are.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    encoded: Arc<str>,
+    text_at: u16,
+}
+
+impl Key {
+    /// Validates `text` and encodes it under `namespace`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidKey`] when `text` is empty, longer than [`KEY_LEN_MAX`] bytes or holds
+    /// a control character.
+    pub fn new(namespace: &Namespace, text: &str) -> Result<Self> {
+        check("key", text, KEY_LEN_MAX)?;
+        let mut encoded = String::with_capacity(namespace.0.len() + 1 + text.len());
+        encoded.push_str(&namespace.0);
+        encoded.push(SEPARATOR);
+        encoded.push_str(text);
+        let text_at = u16::try_from(namespace.0.len() + 1)
+            .expect("an escaped namespace is at most three times NAMESPACE_LEN_MAX");
+        Ok(Self { encoded: encoded.into(), text_at })
+    }
+
+    /// The whole encoded key, `namespace:text`.
+    #[must_use]
+    pub fn encoded(&self) -> &str {
+        &self.encoded
+    }
+
+    /// The key's own text, as its caller wrote it.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.encoded[usize::from(self.text_at)..]
+    }
+
+    /// The escaped name of the key's namespace.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.encoded[..usize::from(self.text_at) - 1]
+    }
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.encoded.hash(state);
+    }
+}
+
+/// A key is looked up by its encoded form without being built first.
+impl Borrow<str> for Key {
+    fn borrow(&self) -> &str {
+        &self.encoded
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.encoded(), f)
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.encoded())
+    }
+}
+
+fn check(what: &str, name: &str, len_max: usize) -> Result<()> {
+    let fault = if name.is_empty() {
+        format!("the {what} is empty")
+    } else if name.len() > len_max {
+        format!("the {what} is {} bytes long, and at most {len_max} are allowed", name.len())
+    } else if let Some(at) = name.find(char::is_control) {
+        format!("the {what} holds a control character at byte {at}")
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(ErrorKind::InvalidKey, fault)
+        .hint("use a short printable text, or a hash of the long one"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_key_keeps_its_text_and_its_namespace() {
+        let key = Namespace::new("price").unwrap().key("BRK.B:US").unwrap();
+        assert_eq!(key.encoded(), "price:BRK.B:US");
+        assert_eq!(key.text(), "BRK.B:US");
+        assert_eq!(key.namespace(), "price");
+    }
+
+    #[test]
+    fn a_namespace_is_escaped() {
+        assert_eq!(Namespace::new("a:b*é").unwrap().as_str(), "a%3Ab%2A%C3%A9");
+    }
+
+    #[test]
+    fn an_empty_a_long_and_an_unprintable_name_are_refused_with_their_fault() {
+        let namespace = Namespace::new("n").unwrap();
+        for (text, fault) in [
+            (String::new(), "is empty"),
+            ("x".repeat(KEY_LEN_MAX + 1), "513 bytes long"),
+            ("a\0b".to_owned(), "control character at byte 1"),
+        ] {
+            let error = namespace.key(&text).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidKey);
+            assert!(error.to_string().contains(fault), "{error}");
+        }
+        assert!(namespace.key(&"x".repeat(KEY_LEN_MAX)).is_ok());
+        assert!(Namespace::new("").is_err());
+        assert!(Namespace::new(&"n".repeat(NAMESPACE_LEN_MAX + 1)).is_err());
+    }
+
+    proptest! {
+        /// No two different pairs meet in one encoded key.
+        #[test]
+        fn encoding_is_injective(a in "[a:%b]{1,4}", b in "[a:%b]{1,4}", c in "[a:%b]{1,4}", d in "[a:%b]{1,4}") {
+            let one = Namespace::new(&a).unwrap().key(&b).unwrap();
+            let two = Namespace::new(&c).unwrap().key(&d).unwrap();
+            prop_assert_eq!(one.encoded() == two.encoded(), a == c && b == d);
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Wrappers: a tier in, a tier out.
+
+mod observe;
+mod timeout;
+
+use std::sync::Arc;
+
+pub(crate) use observe::Observed;
+pub use timeout::timeout;
+
+use crate::tier::Tier;
+
+/// Wraps a tier in another one. A closure is a layer.
+///
+/// # Order
+///
+/// A tier that is wrapped later is outside, and its time contains the inner ones'. A timeout
+/// around a retry bounds all tries together; a retry around a timeout bounds each.
+pub trait Layer: Send + Sync {
+    /// The wrapped tier.
+    fn wrap(&self, tier: Arc<dyn Tier>) -> Arc<dyn Tier>;
+}
+
+impl<F: Fn(Arc<dyn Tier>) -> Arc<dyn Tier> + Send + Sync> Layer for F {
+    fn wrap(&self, tier: Arc<dyn Tier>) -> Arc<dyn Tier> {
+        self(tier)
+    }
+}

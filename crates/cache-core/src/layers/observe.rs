@@ -1,0 +1,119 @@
+//! Counts and times what a tier does.
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+
+use crate::{
+    error::Result,
+    key::{Key, Namespace},
+    stats::{Operation, Outcome, Recorder, TierStats},
+    tier::{Lookup, Put, PutOutcome, Removal, Tier, TierInfo, Usage},
+};
+
+/// A tier whose calls are counted. The front puts each of its tiers into one.
+pub(crate) struct Observed {
+    inner: Arc<dyn Tier>,
+    recorder: Recorder,
+}
+
+impl Observed {
+    pub(crate) fn new(inner: Arc<dyn Tier>) -> Self {
+        Self { inner, recorder: Recorder::default() }
+    }
+
+    /// What was counted so far, and what the tier holds now. A tier that cannot be asked has no
+    /// usage.
+    pub(crate) async fn stats(&self) -> TierStats {
+        let usage = self.inner.usage().await.ok();
+        TierStats::new(&self.inner.info().name, &self.recorder, usage)
+    }
+
+    fn note_lookups(&self, lookups: &[Lookup], took: Duration) {
+        let hits = lookups.iter().filter(|lookup| lookup.entry.is_some()).count();
+        self.recorder.record(Operation::Get, Outcome::Hit, took, hits);
+        self.recorder.record(Operation::Get, Outcome::Miss, took, lookups.len() - hits);
+        let corrupt = lookups.iter().filter(|lookup| lookup.corrupt.is_some()).count();
+        if corrupt > 0 {
+            let name = &self.inner.info().name;
+            tracing::warn!(tier = %name, records = corrupt, "stored bytes could not be trusted");
+            self.recorder.note_corrupt(corrupt);
+        }
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl Tier for Observed {
+    fn info(&self) -> &TierInfo {
+        self.inner.info()
+    }
+
+    async fn get(&self, key: &Key) -> Result<Lookup> {
+        let start = Instant::now();
+        let result = self.inner.get(key).await;
+        match &result {
+            Ok(lookup) => self.note_lookups(std::slice::from_ref(lookup), start.elapsed()),
+            Err(_) => self.recorder.record(Operation::Get, Outcome::Error, start.elapsed(), 1),
+        }
+        result
+    }
+
+    async fn get_many(&self, keys: &[Key]) -> Result<Vec<Lookup>> {
+        let start = Instant::now();
+        let result = self.inner.get_many(keys).await;
+        match &result {
+            Ok(lookups) => self.note_lookups(lookups, start.elapsed()),
+            Err(_) => {
+                self.recorder.record(Operation::Get, Outcome::Error, start.elapsed(), keys.len());
+            }
+        }
+        result
+    }
+
+    async fn put_many(&self, puts: &[Put]) -> Result<Vec<PutOutcome>> {
+        let start = Instant::now();
+        let result = self.inner.put_many(puts).await;
+        let outcome = if result.is_ok() { Outcome::Done } else { Outcome::Error };
+        self.recorder.record(Operation::Put, outcome, start.elapsed(), puts.len());
+        if let Ok(outcomes) = &result {
+            let superseded = outcomes.iter().filter(|o| **o == PutOutcome::Superseded).count();
+            self.recorder.note_superseded(superseded);
+        }
+        result
+    }
+
+    async fn remove_many(&self, removals: &[Removal]) -> Result<()> {
+        let start = Instant::now();
+        let result = self.inner.remove_many(removals).await;
+        let outcome = if result.is_ok() { Outcome::Done } else { Outcome::Error };
+        self.recorder.record(Operation::Remove, outcome, start.elapsed(), removals.len());
+        result
+    }
+
+    async fn clear(&self, namespace: &Namespace) -> Result<()> {
+        self.inner.clear(namespace).await
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.inner.ping().await
+    }
+
+    async fn usage(&self) -> Result<Usage> {
+        self.inner.usage().await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.inner.close().await
+    }
+}
+
+impl fmt::Debug for Observed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Observed").field(&self.inner).finish()
+    }
+}

@@ -1,0 +1,36 @@
+//! Traits, entries, stack and typed front of a tiered cache.
+
+mod clock;
+mod codec;
+mod entry;
+mod error;
+mod fence;
+mod fence_table;
+mod key;
+mod layers;
+mod memory;
+mod stack;
+mod stats;
+#[cfg(feature = "testkit")]
+pub mod testkit;
+mod tier;
+mod units;
+pub mod wire;
+
+pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
+#[cfg(feature = "postcard")]
+pub use codec::Postcard;
+pub use codec::{Codec, Json, Raw};
+pub use entry::{BATCH_LEN_MAX, CodecId, Entry, PAYLOAD_LEN_MAX, TTL_MAX, Ttl, Version};
+pub use error::{Error, ErrorKind, Result};
+pub use fence::Fence;
+pub use key::{KEY_LEN_MAX, Key, NAMESPACE_LEN_MAX, Namespace};
+pub use layers::{Layer, timeout};
+pub use memory::MemoryTier;
+pub use stack::{Found, Stack};
+pub use stats::{CacheStats, LatencyHistogram, LatencySummary, OperationStats, Table, TierStats};
+pub use tier::{
+    Condition, Durability, Lookup, Put, PutOutcome, Removal, Scope, Tier, TierExt, TierInfo, Usage,
+    check_batch,
+};
+pub use units::{ByteSize, ServerUrl, Span};

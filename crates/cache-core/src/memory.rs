@@ -1,0 +1,336 @@
+//! The in-process tier of encoded entries, on moka.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use moka::{Expiry, notification::RemovalCause};
+use parking_lot::RwLock;
+
+use crate::{
+    clock::{Clock, Timestamp},
+    entry::{Entry, PAYLOAD_LEN_MAX, Version},
+    error::Result,
+    fence_table::FenceTable,
+    key::{Key, Namespace},
+    tier::{
+        Condition, Durability, Lookup, Put, PutOutcome, Removal, Scope, Tier, TierInfo, Usage,
+        check_batch,
+    },
+    units::ByteSize,
+};
+
+/// What moka and the record's own fields take for each entry, roughly, beside key and payload.
+const OVERHEAD_BYTES: usize = 192;
+
+/// How long a version is remembered after its entry was removed.
+const TOMBSTONE_RETENTION: Duration = Duration::from_secs(600);
+
+/// A tier in this process's memory, bounded in bytes.
+///
+/// The front's near tier keeps decoded values and is faster; this one keeps encoded entries, is a
+/// [`Tier`] like any other, and stands in where a tier is wanted without a server.
+pub struct MemoryTier {
+    info: TierInfo,
+    clock: Arc<dyn Clock>,
+    records: moka::sync::Cache<Key, Record>,
+    bytes_max: u64,
+    fences: FenceTable,
+    /// The marks at which namespaces were last cleared. Records below are dead.
+    floors: RwLock<HashMap<String, u64>>,
+    evictions: Arc<AtomicU64>,
+}
+
+#[derive(Clone)]
+struct Record {
+    mark: u64,
+    version: Option<Version>,
+    body: Body,
+}
+
+#[derive(Clone)]
+enum Body {
+    Value(Entry),
+    /// Removed; kept for its version only, the fence table remembers the removal itself.
+    Tombstone,
+}
+
+impl MemoryTier {
+    /// A tier that holds at most `bytes_max`, keys and bookkeeping included.
+    #[must_use]
+    pub fn new(bytes_max: ByteSize, clock: Arc<dyn Clock>) -> Self {
+        let evictions = Arc::new(AtomicU64::new(0));
+        let evicted = Arc::clone(&evictions);
+        let expiry_clock = Arc::clone(&clock);
+        let records = moka::sync::Cache::builder()
+            .max_capacity(bytes_max.as_u64())
+            .weigher(|key: &Key, record: &Record| weigh(key, record))
+            .expire_after(Reclaim(expiry_clock))
+            .eviction_listener(move |_, _, cause| {
+                if cause == RemovalCause::Size {
+                    evicted.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+            .build();
+        Self {
+            info: TierInfo {
+                name: "memory".into(),
+                scope: Scope::Process,
+                durability: Durability::Volatile,
+                fence_retention: Duration::MAX,
+                payload_len_max: PAYLOAD_LEN_MAX,
+            },
+            clock,
+            records,
+            bytes_max: bytes_max.as_u64(),
+            fences: FenceTable::new(),
+            floors: RwLock::new(HashMap::new()),
+            evictions,
+        }
+    }
+
+    /// The same tier under another name, where a stack has two.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        self.info.name = name.into();
+        self
+    }
+
+    fn look_up(&self, key: &Key) -> Lookup {
+        // The fence is read first: if the key moves in between, the older fence only makes a fill
+        // fail that might have been allowed.
+        let floor = self.floor(key.namespace());
+        let absent = Lookup::absent(self.fences.read(key.encoded()).max(floor));
+        match self.records.get(key) {
+            Some(Record { mark, body: Body::Value(entry), .. })
+                if mark >= floor && !entry.is_expired(self.clock.now()) =>
+            {
+                Lookup { entry: Some(entry), ..absent }
+            }
+            _ => absent,
+        }
+    }
+
+    fn put(&self, put: &Put) -> PutOutcome {
+        let Put { key, entry, condition } = put;
+        match condition {
+            Condition::Always => self.fences.advance(key.encoded(), |mark| self.store(put, mark)),
+            Condition::Unmoved(fence) => {
+                let Some(seen) = fence.as_mark() else { return PutOutcome::Skipped };
+                if self.floor(key.namespace()) > seen {
+                    return PutOutcome::Superseded;
+                }
+                // A clear between the check above and the store raises the floor above `seen`, the
+                // record's mark: it is dead on arrival.
+                self.fences
+                    .unmoved(key.encoded(), seen, || {
+                        if self.fits(key, entry) {
+                            self.store(put, seen)
+                        } else {
+                            PutOutcome::TooLarge
+                        }
+                    })
+                    .unwrap_or(PutOutcome::Superseded)
+            }
+        }
+    }
+
+    /// Writes under the key's stripe lock.
+    fn store(&self, Put { key, entry, .. }: &Put, mark: u64) -> PutOutcome {
+        if entry.is_older_than(self.known_version(key)) {
+            return PutOutcome::Superseded;
+        }
+        if !self.fits(key, entry) {
+            self.records.invalidate(key);
+            return PutOutcome::TooLarge;
+        }
+        let body = Body::Value(entry.clone());
+        self.records.insert(key.clone(), Record { mark, version: entry.version, body });
+        PutOutcome::Stored
+    }
+
+    fn remove(&self, Removal { key, version }: &Removal) {
+        self.fences.advance(key.encoded(), |mark| {
+            let version = self.known_version(key).max(*version);
+            if version.is_some() {
+                self.records.insert(key.clone(), Record { mark, version, body: Body::Tombstone });
+            } else {
+                self.records.invalidate(key);
+            }
+        });
+    }
+
+    /// The newest version that the key is known to have had since the last clear.
+    fn known_version(&self, key: &Key) -> Option<Version> {
+        let record = self.records.get(key)?;
+        (record.mark >= self.floor(key.namespace())).then_some(record.version)?
+    }
+
+    fn fits(&self, key: &Key, entry: &Entry) -> bool {
+        let weight = key.encoded().len() + entry.payload.len() + OVERHEAD_BYTES;
+        entry.payload.len() <= self.info.payload_len_max && weight as u64 <= self.bytes_max
+    }
+
+    fn floor(&self, namespace: &str) -> u64 {
+        self.floors.read().get(namespace).copied().unwrap_or(0)
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl Tier for MemoryTier {
+    fn info(&self) -> &TierInfo {
+        &self.info
+    }
+
+    async fn get(&self, key: &Key) -> Result<Lookup> {
+        Ok(self.look_up(key))
+    }
+
+    async fn get_many(&self, keys: &[Key]) -> Result<Vec<Lookup>> {
+        check_batch(keys.len())?;
+        Ok(keys.iter().map(|key| self.look_up(key)).collect())
+    }
+
+    async fn put_many(&self, puts: &[Put]) -> Result<Vec<PutOutcome>> {
+        check_batch(puts.len())?;
+        Ok(puts.iter().map(|put| self.put(put)).collect())
+    }
+
+    async fn remove_many(&self, removals: &[Removal]) -> Result<()> {
+        check_batch(removals.len())?;
+        removals.iter().for_each(|removal| self.remove(removal));
+        Ok(())
+    }
+
+    async fn clear(&self, namespace: &Namespace) -> Result<()> {
+        let mut floors = self.floors.write();
+        floors.insert(namespace.as_str().to_owned(), self.fences.next());
+        Ok(())
+    }
+
+    async fn ping(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn usage(&self) -> Result<Usage> {
+        self.records.run_pending_tasks();
+        Ok(Usage {
+            entries: Some(self.records.entry_count()),
+            bytes: Some(self.records.weighted_size()),
+            bytes_max: Some(self.bytes_max),
+            evictions: Some(self.evictions.load(Ordering::Relaxed)),
+        })
+    }
+
+    async fn close(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl fmt::Debug for MemoryTier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryTier").field("bytes_max", &self.bytes_max).finish_non_exhaustive()
+    }
+}
+
+fn weigh(key: &Key, record: &Record) -> u32 {
+    let payload = match &record.body {
+        Body::Value(entry) => entry.payload.len(),
+        Body::Tombstone => 0,
+    };
+    u32::try_from(key.encoded().len() + payload + OVERHEAD_BYTES).unwrap_or(u32::MAX)
+}
+
+/// Gives expired records' room back. Whether an entry is expired is judged by our own clock when it
+/// is read; moka's cannot be replaced.
+struct Reclaim(Arc<dyn Clock>);
+
+impl Reclaim {
+    fn after(&self, record: &Record) -> Duration {
+        match &record.body {
+            Body::Value(entry) => remaining(entry.expires_at, self.0.now()),
+            Body::Tombstone => TOMBSTONE_RETENTION,
+        }
+    }
+}
+
+impl Expiry<Key, Record> for Reclaim {
+    fn expire_after_create(&self, _: &Key, record: &Record, _: Instant) -> Option<Duration> {
+        Some(self.after(record))
+    }
+
+    fn expire_after_update(
+        &self,
+        _: &Key,
+        record: &Record,
+        _: Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        Some(self.after(record))
+    }
+}
+
+/// How long until `deadline`. At least a millisecond, so that moka never drops on insert.
+pub(crate) fn remaining(deadline: Timestamp, now: Timestamp) -> Duration {
+    deadline.since(now).max(Duration::from_millis(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::{
+        ManualClock,
+        entry::{CodecId, Ttl},
+        fence::Fence,
+        tier::TierExt,
+    };
+
+    #[tokio::test]
+    async fn the_bytes_stay_within_the_bound() {
+        let clock = ManualClock::new();
+        let tier = MemoryTier::new(ByteSize::kib(64), Arc::new(clock.clone()));
+        let namespace = Namespace::new("n").unwrap();
+        for i in 0..1_000 {
+            let key = namespace.key(&format!("k{i}")).unwrap();
+            let entry = Entry::new(
+                Bytes::from(vec![0; 1_000]),
+                CodecId(3),
+                clock.now(),
+                Ttl::fresh(Duration::from_secs(60)),
+            );
+            tier.put(&Put { key, entry, condition: Condition::Always });
+        }
+        let usage = tier.usage().await.unwrap();
+        assert!(usage.bytes.unwrap() <= 64 * 1024, "{usage:?}");
+        assert!(usage.evictions.unwrap() > 900, "{usage:?}");
+    }
+
+    #[tokio::test]
+    async fn an_insert_that_does_not_fit_removes_the_old_value() {
+        let clock = ManualClock::new();
+        let tier = MemoryTier::new(ByteSize::kib(4), Arc::new(clock.clone()));
+        let key = Namespace::new("n").unwrap().key("k").unwrap();
+        let entry = |len| {
+            let ttl = Ttl::fresh(Duration::from_secs(60));
+            Entry::new(Bytes::from(vec![0; len]), CodecId(3), clock.now(), ttl)
+        };
+        assert_eq!(TierExt::put(&tier, key.clone(), entry(10)).await.unwrap(), PutOutcome::Stored);
+        let before = tier.look_up(&key).fence.as_mark();
+        let outcome = TierExt::put(&tier, key.clone(), entry(5_000)).await.unwrap();
+        assert_eq!(outcome, PutOutcome::TooLarge);
+        assert_eq!(tier.look_up(&key).entry, None);
+        assert!(tier.look_up(&key).fence.as_mark() > before);
+        let late = tier.fill(key, entry(10), Fence::mark(before.unwrap())).await.unwrap();
+        assert_eq!(late, PutOutcome::Superseded);
+    }
+}

@@ -1,0 +1,307 @@
+//! Tiers on top of each other, as one tier.
+
+mod faults;
+mod search;
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+
+use crate::{
+    clock::Clock,
+    entry::Entry,
+    error::{Error, ErrorKind, Result},
+    fence::Fence,
+    key::{Key, Namespace},
+    tier::{
+        Condition, Durability, Lookup, Put, PutOutcome, Removal, Scope, Tier, TierInfo, Usage,
+        check_batch,
+    },
+};
+use faults::Faults;
+use search::Search;
+
+/// Tiers in the order in which they are read, the fastest first.
+///
+/// - **Reads go down.** Each tier is asked for what the ones above did not have fresh, all keys of
+///   a batch in one call. What is found is promoted to every tier above that was asked, as a fill
+///   with the fence that the tier told before the lower one was read, and with the entry's own
+///   deadlines.
+/// - **Writes come up.** Puts, removals and clears start at the bottom. A reader that misses above
+///   therefore never promotes from below what a removal has already passed by.
+/// - **A tier's fault stays its own.** A read fails only when every tier fails. A write tries every
+///   tier, and its error names each that failed.
+pub struct Stack {
+    info: TierInfo,
+    tiers: Vec<Arc<dyn Tier>>,
+    clock: Arc<dyn Clock>,
+}
+
+/// What [`Stack::find`] found.
+#[derive(Debug)]
+pub struct Found<T> {
+    /// The best entry, the level of its tier (the top is 0) and what was read of it.
+    pub hit: Option<(usize, Entry, T)>,
+    /// The fences of the tiers, of those that had to be asked.
+    pub fence: Fence,
+}
+
+impl Stack {
+    /// A stack of `tiers`, the one that is read first in front.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] when there is no tier, or two have the same name.
+    pub fn new(tiers: Vec<Arc<dyn Tier>>, clock: Arc<dyn Clock>) -> Result<Self> {
+        let names: Vec<&str> = tiers.iter().map(|tier| &*tier.info().name).collect();
+        if names.is_empty() {
+            return Err(Error::new(ErrorKind::Config, "a stack needs at least one tier"));
+        }
+        if let Some(twice) = names.iter().enumerate().find(|(i, name)| names[..*i].contains(name)) {
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!("two tiers of one stack are named `{}`", twice.1),
+            ));
+        }
+        let infos = || tiers.iter().map(|tier| tier.info());
+        let info = TierInfo {
+            name: format!("stack({})", names.join(", ")).into(),
+            scope: infos().map(|info| info.scope).max().expect("there is a tier"),
+            durability: infos().map(|info| info.durability).max().expect("there is a tier"),
+            fence_retention: infos()
+                .map(|info| info.fence_retention)
+                .min()
+                .expect("there is a tier"),
+            payload_len_max: infos()
+                .map(|info| info.payload_len_max)
+                .max()
+                .expect("there is a tier"),
+        };
+        Ok(Self { info, tiers, clock })
+    }
+
+    /// The tiers, top first.
+    #[must_use]
+    pub fn tiers(&self) -> &[Arc<dyn Tier>] {
+        &self.tiers
+    }
+
+    /// Looks up one key. `read` judges each entry before it is taken: one that it answers with
+    /// nothing (bytes that its codec cannot read) counts as missing in its tier, and the next tier
+    /// is asked.
+    ///
+    /// The answer is the first fresh entry, else the one that was fresh longest.
+    ///
+    /// # Errors
+    ///
+    /// Only when every tier failed: the error names them all.
+    pub async fn find<T>(
+        &self,
+        key: &Key,
+        read: impl Fn(&Entry) -> Option<T> + Send,
+    ) -> Result<Found<T>> {
+        let mut search = Search::new(self.clock.now());
+        let mut faults = Faults::default();
+        for (level, tier) in self.tiers.iter().enumerate() {
+            match tier.get(key).await {
+                Ok(lookup) => search.take(level, lookup, &read),
+                Err(error) => {
+                    search.pass();
+                    faults.note(tier, error);
+                }
+            }
+            if search.is_over() {
+                break;
+            }
+        }
+        faults.fail_if_all(self.tiers.len(), "get")?;
+        for level in search.promotions() {
+            let put = search.promotion(key, level);
+            self.promote(level, vec![put]).await;
+        }
+        Ok(search.finish())
+    }
+
+    /// Looks up many keys, each as [`find`](Self::find) does, with one call a tier.
+    ///
+    /// # Errors
+    ///
+    /// When every tier failed, or the batch is above its limit.
+    pub async fn find_many<T>(
+        &self,
+        keys: &[Key],
+        read: impl Fn(&Entry) -> Option<T> + Send,
+    ) -> Result<Vec<Found<T>>> {
+        check_batch(keys.len())?;
+        let now = self.clock.now();
+        let mut searches: Vec<_> = keys.iter().map(|_| Search::new(now)).collect();
+        let mut faults = Faults::default();
+        for (level, tier) in self.tiers.iter().enumerate() {
+            let open: Vec<usize> = (0..keys.len()).filter(|&i| !searches[i].is_over()).collect();
+            if open.is_empty() {
+                break;
+            }
+            let asked: Vec<Key> = open.iter().map(|&i| keys[i].clone()).collect();
+            match tier.get_many(&asked).await {
+                Ok(lookups) => {
+                    for (i, lookup) in open.into_iter().zip(lookups) {
+                        searches[i].take(level, lookup, &read);
+                    }
+                }
+                Err(error) => {
+                    open.into_iter().for_each(|i| searches[i].pass());
+                    faults.note(tier, error);
+                }
+            }
+        }
+        faults.fail_if_all(self.tiers.len(), "get")?;
+        for level in (0..self.tiers.len()).rev() {
+            let puts: Vec<Put> = keys
+                .iter()
+                .zip(&searches)
+                .filter(|(_, search)| search.promotions().contains(&level))
+                .map(|(key, search)| search.promotion(key, level))
+                .collect();
+            self.promote(level, puts).await;
+        }
+        Ok(searches.into_iter().map(Search::finish).collect())
+    }
+
+    /// Writes to every tier, from the bottom up, and goes on where one fails: the outcome of each
+    /// put over all tiers that answered, and what failed.
+    ///
+    /// A put that a lower tier refused as superseded is not offered to the tiers above.
+    pub async fn put_up(&self, puts: &[Put]) -> (Vec<PutOutcome>, Result<()>) {
+        let mut outcomes = vec![PutOutcome::Skipped; puts.len()];
+        let mut faults = Faults::default();
+        for (level, tier) in self.tiers.iter().enumerate().rev() {
+            let (at, batch): (Vec<usize>, Vec<Put>) = puts
+                .iter()
+                .enumerate()
+                .filter(|(i, _)| outcomes[*i] != PutOutcome::Superseded)
+                .filter_map(|(i, put)| Some((i, for_tier(put, level)?)))
+                .unzip();
+            if batch.is_empty() {
+                continue;
+            }
+            match tier.put_many(&batch).await {
+                Ok(answers) => {
+                    for (i, answer) in at.into_iter().zip(answers) {
+                        outcomes[i] = over_all(outcomes[i], answer);
+                    }
+                }
+                Err(error) => faults.note(tier, error),
+            }
+        }
+        (outcomes, faults.into_result("put").map_err(Error::indeterminate))
+    }
+
+    /// A promotion is a favour to later readers: its failure costs this one nothing, and is counted
+    /// by whatever observes the tier.
+    async fn promote(&self, level: usize, puts: Vec<Put>) {
+        if puts.is_empty() {
+            return;
+        }
+        if let Err(error) = self.tiers[level].put_many(&puts).await {
+            tracing::debug!(tier = %self.tiers[level].info().name, %error, "promotion failed");
+        }
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl Tier for Stack {
+    fn info(&self) -> &TierInfo {
+        &self.info
+    }
+
+    async fn get(&self, key: &Key) -> Result<Lookup> {
+        self.find(key, |_| Some(())).await.map(Found::into_lookup)
+    }
+
+    async fn get_many(&self, keys: &[Key]) -> Result<Vec<Lookup>> {
+        let found = self.find_many(keys, |_| Some(())).await?;
+        Ok(found.into_iter().map(Found::into_lookup).collect())
+    }
+
+    async fn put_many(&self, puts: &[Put]) -> Result<Vec<PutOutcome>> {
+        check_batch(puts.len())?;
+        let (outcomes, result) = self.put_up(puts).await;
+        result.map(|()| outcomes)
+    }
+
+    async fn remove_many(&self, removals: &[Removal]) -> Result<()> {
+        check_batch(removals.len())?;
+        let mut faults = Faults::default();
+        for tier in self.tiers.iter().rev() {
+            faults.note_result(tier, tier.remove_many(removals).await);
+        }
+        faults.into_result("remove").map_err(Error::indeterminate)
+    }
+
+    async fn clear(&self, namespace: &Namespace) -> Result<()> {
+        let mut faults = Faults::default();
+        for tier in self.tiers.iter().rev() {
+            faults.note_result(tier, tier.clear(namespace).await);
+        }
+        faults.into_result("clear").map_err(Error::indeterminate)
+    }
+
+    async fn ping(&self) -> Result<()> {
+        let mut faults = Faults::default();
+        for tier in &self.tiers {
+            faults.note_result(tier, tier.ping().await);
+        }
+        faults.into_result("ping")
+    }
+
+    /// Of the lowest tier: it holds what the others hold copies of.
+    async fn usage(&self) -> Result<Usage> {
+        self.tiers[self.tiers.len() - 1].usage().await
+    }
+
+    async fn close(&self) -> Result<()> {
+        let mut faults = Faults::default();
+        for tier in self.tiers.iter().rev() {
+            faults.note_result(tier, tier.close().await);
+        }
+        faults.into_result("close")
+    }
+}
+
+impl fmt::Debug for Stack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Stack").field(&self.tiers).finish()
+    }
+}
+
+impl<T> Found<T> {
+    fn into_lookup(self) -> Lookup {
+        Lookup { entry: self.hit.map(|(_, entry, _)| entry), fence: self.fence, corrupt: None }
+    }
+}
+
+fn for_tier(put: &Put, level: usize) -> Option<Put> {
+    let condition = match &put.condition {
+        Condition::Always => Condition::Always,
+        Condition::Unmoved(fence) => {
+            let part = fence.part(level);
+            if part == Fence::unread() {
+                return None;
+            }
+            Condition::Unmoved(part)
+        }
+    };
+    Some(Put { condition, ..put.clone() })
+}
+
+/// What became of a put over two tiers: a refusal by either counts, then a success.
+const fn over_all(one: PutOutcome, other: PutOutcome) -> PutOutcome {
+    use PutOutcome::{Skipped, Stored, Superseded, TooLarge};
+    match (one, other) {
+        (Superseded, _) | (_, Superseded) => Superseded,
+        (Stored, _) | (_, Stored) => Stored,
+        (TooLarge, _) | (_, TooLarge) => TooLarge,
+        (Skipped, Skipped) => Skipped,
+    }
+}

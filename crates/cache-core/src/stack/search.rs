@@ -1,0 +1,80 @@
+//! The way of one key down the tiers.
+
+use crate::{
+    clock::Timestamp,
+    entry::Entry,
+    fence::Fence,
+    key::Key,
+    tier::{Condition, Lookup, Put},
+};
+
+use super::Found;
+
+/// What is known of one key after some tiers have answered.
+pub(super) struct Search<T> {
+    now: Timestamp,
+    /// The fences of the tiers asked so far, top first. Empty, and so unallocated, while the top
+    /// tier has it fresh: nobody will write then.
+    fences: Vec<Fence>,
+    best: Option<(usize, Entry, T)>,
+    over: bool,
+}
+
+impl<T> Search<T> {
+    pub(super) const fn new(now: Timestamp) -> Self {
+        Self { now, fences: Vec::new(), best: None, over: false }
+    }
+
+    /// The answer of the tier at `level`.
+    pub(super) fn take(
+        &mut self,
+        level: usize,
+        lookup: Lookup,
+        read: impl Fn(&Entry) -> Option<T>,
+    ) {
+        if let Some((entry, value)) = lookup.entry.and_then(|e| read(&e).map(|value| (e, value))) {
+            self.over = entry.is_fresh(self.now);
+            if self.best.as_ref().is_none_or(|(_, best, _)| entry.fresh_until > best.fresh_until) {
+                self.best = Some((level, entry, value));
+            }
+        }
+        if !(self.over && level == 0) {
+            self.fences.push(lookup.fence);
+        }
+    }
+
+    /// The tier at the next level failed: it will not be written to, as its fence is not known.
+    pub(super) fn pass(&mut self) {
+        self.fences.push(Fence::unread());
+    }
+
+    /// Whether no further tier needs to be asked.
+    pub(super) const fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// The levels to which the hit is to be promoted, from its own upwards. A stale one stays
+    /// where it is: a load is about to replace it.
+    pub(super) fn promotions(&self) -> Vec<usize> {
+        match &self.best {
+            Some((level, ..)) if self.over => {
+                (0..*level).rev().filter(|&l| self.fences[l] != Fence::unread()).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The fill that promotes the hit to `level`.
+    pub(super) fn promotion(&self, key: &Key, level: usize) -> Put {
+        let (_, entry, _) = self.best.as_ref().expect("only a hit is promoted");
+        Put {
+            key: key.clone(),
+            entry: entry.clone(),
+            condition: Condition::Unmoved(self.fences[level].clone()),
+        }
+    }
+
+    pub(super) fn finish(self) -> Found<T> {
+        Found { hit: self.best, fence: Fence::stack(self.fences) }
+    }
+}

@@ -1,0 +1,72 @@
+//! What a tier did, counted while it does it.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+
+use super::{LatencyHistogram, OperationStats};
+
+/// What was asked of a tier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Get,
+    Put,
+    Remove,
+}
+
+/// How it ended. A put and a removal end in `Done` or `Error`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Hit,
+    Miss,
+    Done,
+    Error,
+}
+
+/// The counters of one tier: a histogram for each operation and outcome, made at first use.
+#[derive(Debug, Default)]
+pub(crate) struct Recorder {
+    cells: [[Mutex<Option<Box<LatencyHistogram>>>; 4]; 3],
+    pub(crate) superseded: AtomicU64,
+    pub(crate) corrupt: AtomicU64,
+}
+
+impl Recorder {
+    /// Notes `keys` keys whose `operation` ended in `outcome` after `latency`.
+    pub(crate) fn record(
+        &self,
+        operation: Operation,
+        outcome: Outcome,
+        latency: Duration,
+        keys: usize,
+    ) {
+        if keys > 0 {
+            let mut cell = self.cells[operation as usize][outcome as usize].lock();
+            cell.get_or_insert_default().record(latency, keys as u64);
+        }
+    }
+
+    pub(crate) fn note_superseded(&self, puts: usize) {
+        self.superseded.fetch_add(puts as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn note_corrupt(&self, records: usize) {
+        self.corrupt.fetch_add(records as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn snapshot(&self, operation: Operation) -> OperationStats {
+        let of = |outcome: Outcome| {
+            let cell = self.cells[operation as usize][outcome as usize].lock();
+            cell.as_ref().map(|histogram| histogram.summary())
+        };
+        OperationStats {
+            hit: of(Outcome::Hit),
+            miss: of(Outcome::Miss),
+            done: of(Outcome::Done),
+            error: of(Outcome::Error),
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! What the tests of tiers, layers and caches share: the conformance suite, fault injection, a
+//! reference model, and the servers to run against.
+//!
+//! A tier of your own is checked by the suite that checks ours:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use cache_core::{ByteSize, ManualClock, MemoryTier, Tier};
+//! use cache_core::testkit::Harness;
+//!
+//! struct Memory {
+//!     clock: ManualClock,
+//!     tier: Arc<MemoryTier>,
+//! }
+//!
+//! impl Memory {
+//!     fn new() -> Self {
+//!         let clock = ManualClock::new();
+//!         let tier = Arc::new(MemoryTier::new(ByteSize::mib(64), Arc::new(clock.clone())));
+//!         Self { clock, tier }
+//!     }
+//! }
+//!
+//! #[async_trait::async_trait]
+//! impl Harness for Memory {
+//!     async fn open(&self) -> Arc<dyn Tier> {
+//!         self.tier.clone()
+//!     }
+//!
+//!     fn clock(&self) -> &ManualClock {
+//!         &self.clock
+//!     }
+//!
+//!     async fn plant(&self, _key: &cache_core::Key, _bytes: &[u8]) -> bool {
+//!         false // It keeps entries, not bytes.
+//!     }
+//! }
+//!
+//! cache_core::conformance_tests!(MemoryTier, Some(Memory::new()));
+//! ```
+
+pub mod conformance;
+mod faults;
+mod model;
+mod services;
+
+pub use conformance::Harness;
+pub use faults::{Fault, Faults};
+pub use model::Model;
+pub use services::{left_out, service_url, unique_name};

@@ -1,0 +1,308 @@
+//! The stored form of a record, byte by byte.
+//!
+//! Every tier that keeps bytes keeps these, so that a record can be copied between tiers, read by
+//! the command line, and compared by a script in Redis without being decoded. All numbers are
+//! unsigned and big-endian; moments are milliseconds since the Unix epoch.
+//!
+//! | offset | bytes | field |
+//! |-------:|------:|-------|
+//! | 0 | 1 | format, `1` |
+//! | 1 | 1 | kind: `1` a value, `2` a tombstone; plus `0x80` when the version field counts |
+//! | 2 | 2 | id of the codec that wrote the payload |
+//! | 4 | 4 | CRC-32 (IEEE) of bytes 0 to 3 and of bytes 18 to the end |
+//! | 8 | 8 | fence: the tier's mark for this key, at most 2^53 - 1 |
+//! | 16 | 2 | sum of the eight bytes of the fence |
+//! | 18 | 2 | length of the tags, `0`: reserved, see below |
+//! | 20 | 4 | what the load took, in microseconds |
+//! | 24 | 8 | version at the source |
+//! | 32 | 8 | created at |
+//! | 40 | 8 | fresh until |
+//! | 48 | 8 | expires at |
+//! | 56 | | payload, to the end |
+//!
+//! The fence lies outside the checksum, with a sum of its own, so that a script can set it without
+//! reading the payload. A store that keeps the fence elsewhere (a column) writes 0 here.
+//!
+//! A reader that does not know tags must not serve an entry that carries some, because it could
+//! not tell that a tag was invalidated: a length of tags above 0 reads as [`Corrupt::Tagged`].
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::{
+    clock::Timestamp,
+    entry::{CodecId, Entry, Version},
+    fence::Fence,
+};
+
+/// Bytes before the payload.
+pub const HEADER_LEN: usize = 56;
+
+/// Where the fence lies.
+pub const FENCE_AT: usize = 8;
+
+const FORMAT: u8 = 1;
+const KIND_VALUE: u8 = 1;
+const KIND_TOMBSTONE: u8 = 2;
+const VERSIONED: u8 = 0x80;
+
+/// What is stored under a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// A value.
+    Value(Entry),
+    /// A removal that is remembered, with the newest version that the key is known to have had.
+    Tombstone(Option<Version>),
+}
+
+/// Why stored bytes are not a record that can be served. Always a miss, never an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Corrupt {
+    /// Fewer bytes than a header.
+    Truncated,
+    /// Another format, or not this cache's bytes at all.
+    UnknownFormat,
+    /// A kind of record that this version does not know.
+    UnknownKind,
+    /// The checksum, or the sum of the fence, does not match.
+    Checksum,
+    /// The entry carries tags, which this version cannot check.
+    Tagged,
+    /// The payload is above the tier's limit.
+    Oversized,
+    /// The deadlines are out of order.
+    Deadlines,
+}
+
+impl fmt::Display for Corrupt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Truncated => "fewer bytes than a header",
+            Self::UnknownFormat => "not a record of a known format",
+            Self::UnknownKind => "an unknown kind of record",
+            Self::Checksum => "the checksum does not match",
+            Self::Tagged => "tags that this version cannot check",
+            Self::Oversized => "a payload above the limit",
+            Self::Deadlines => "deadlines out of order",
+        })
+    }
+}
+
+/// The bytes of a value, with `mark` as its fence.
+#[must_use]
+pub fn encode_value(entry: &Entry, mark: u64) -> Vec<u8> {
+    let mut out = Vec::with_capacity(HEADER_LEN + entry.payload.len());
+    let moments = [entry.created_at, entry.fresh_until, entry.expires_at];
+    let header = header(KIND_VALUE, entry.codec, mark, entry.load_cost_us, entry.version, moments);
+    out.extend_from_slice(&header);
+    out.extend_from_slice(&entry.payload);
+    seal(&mut out);
+    out
+}
+
+/// The bytes of a tombstone written at `created_at`, with `mark` as its fence.
+#[must_use]
+pub fn encode_tombstone(version: Option<Version>, created_at: Timestamp, mark: u64) -> Vec<u8> {
+    let moments = [created_at; 3];
+    let mut out = header(KIND_TOMBSTONE, CodecId(0), mark, 0, version, moments).to_vec();
+    seal(&mut out);
+    out
+}
+
+/// Reads a record back. Copies nothing: the entry's payload is a slice of `bytes`.
+///
+/// # Errors
+///
+/// [`Corrupt`] for anything that was not written by [`encode_value`] or [`encode_tombstone`], or
+/// has more payload than `payload_len_max`.
+pub fn decode(bytes: &Bytes, payload_len_max: usize) -> Result<Record, Corrupt> {
+    let header: &[u8; HEADER_LEN] = bytes.first_chunk().ok_or(Corrupt::Truncated)?;
+    if header[0] != FORMAT {
+        return Err(Corrupt::UnknownFormat);
+    }
+    if bytes.len() - HEADER_LEN > payload_len_max {
+        return Err(Corrupt::Oversized);
+    }
+    if u32_at(header, 4) != checksum(bytes) || fence_mark(bytes).is_none() {
+        return Err(Corrupt::Checksum);
+    }
+    if u16_at(header, 18) != 0 {
+        return Err(Corrupt::Tagged);
+    }
+    let version = (header[1] & VERSIONED != 0).then(|| Version(u64_at(header, 24)));
+    match header[1] & !VERSIONED {
+        KIND_TOMBSTONE => Ok(Record::Tombstone(version)),
+        KIND_VALUE => decode_value(bytes, header, version).map(Record::Value),
+        _ => Err(Corrupt::UnknownKind),
+    }
+}
+
+/// The fence of a record, without looking at the rest of it; nothing when the bytes hold none.
+#[must_use]
+pub fn fence_mark(bytes: &[u8]) -> Option<u64> {
+    let header: &[u8; HEADER_LEN] = bytes.first_chunk()?;
+    let mark = u64_at(header, FENCE_AT);
+    let known = header[0] == FORMAT && u16_at(header, 16) == fence_sum(mark);
+    (known && mark <= Fence::MARK_MAX).then_some(mark)
+}
+
+fn decode_value(
+    bytes: &Bytes,
+    header: &[u8; HEADER_LEN],
+    version: Option<Version>,
+) -> Result<Entry, Corrupt> {
+    let moment = |at| Timestamp::from_millis(u64_at(header, at));
+    let (created_at, fresh_until, expires_at) = (moment(32), moment(40), moment(48));
+    if created_at > fresh_until || fresh_until > expires_at {
+        return Err(Corrupt::Deadlines);
+    }
+    Ok(Entry {
+        payload: bytes.slice(HEADER_LEN..),
+        codec: CodecId(u16_at(header, 2)),
+        version,
+        created_at,
+        fresh_until,
+        expires_at,
+        load_cost_us: u32_at(header, 20),
+    })
+}
+
+/// A header whose checksum is still zero.
+fn header(
+    kind: u8,
+    codec: CodecId,
+    mark: u64,
+    load_cost_us: u32,
+    version: Option<Version>,
+    [created_at, fresh_until, expires_at]: [Timestamp; 3],
+) -> [u8; HEADER_LEN] {
+    let mut header = [0; HEADER_LEN];
+    header[0] = FORMAT;
+    header[1] = kind | if version.is_some() { VERSIONED } else { 0 };
+    header[2..4].copy_from_slice(&codec.0.to_be_bytes());
+    header[8..16].copy_from_slice(&mark.to_be_bytes());
+    header[16..18].copy_from_slice(&fence_sum(mark).to_be_bytes());
+    header[20..24].copy_from_slice(&load_cost_us.to_be_bytes());
+    header[24..32].copy_from_slice(&version.map_or(0, |version| version.0).to_be_bytes());
+    header[32..40].copy_from_slice(&created_at.as_millis().to_be_bytes());
+    header[40..48].copy_from_slice(&fresh_until.as_millis().to_be_bytes());
+    header[48..56].copy_from_slice(&expires_at.as_millis().to_be_bytes());
+    header
+}
+
+/// Writes the checksum into a record that is otherwise complete.
+fn seal(record: &mut [u8]) {
+    let sum = checksum(record);
+    record[4..8].copy_from_slice(&sum.to_be_bytes());
+}
+
+/// The checksum of everything but itself and the fence.
+fn checksum(record: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&record[..4]);
+    hasher.update(&record[18..]);
+    hasher.finalize()
+}
+
+fn fence_sum(mark: u64) -> u16 {
+    mark.to_be_bytes().into_iter().map(u16::from).sum()
+}
+
+fn u16_at(header: &[u8; HEADER_LEN], at: usize) -> u16 {
+    u16::from_be_bytes([header[at], header[at + 1]])
+}
+
+fn u32_at(header: &[u8; HEADER_LEN], at: usize) -> u32 {
+    u32::from_be_bytes(std::array::from_fn(|i| header[at + i]))
+}
+
+fn u64_at(header: &[u8; HEADER_LEN], at: usize) -> u64 {
+    u64::from_be_bytes(std::array::from_fn(|i| header[at + i]))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::entry::Ttl;
+
+    fn sample() -> Entry {
+        let ttl = Ttl { fresh: Duration::from_secs(10), stale: Duration::from_secs(60) };
+        let created_at = Timestamp::from_millis(1_700_000_000_000);
+        Entry::new(Bytes::from_static(br#"{"c":187.5}"#), CodecId(1), created_at, ttl)
+            .with_version(Some(Version(7)))
+            .with_load_cost(Duration::from_micros(300_000))
+    }
+
+    /// The golden files: what is stored today must be readable by every later version.
+    #[test]
+    fn the_format_is_that_of_the_golden_files() {
+        let value: &[u8] = include_bytes!("../tests/golden/value-v1.bin");
+        let tombstone: &[u8] = include_bytes!("../tests/golden/tombstone-v1.bin");
+        let created_at = Timestamp::from_millis(1_700_000_000_000);
+        assert_eq!(encode_value(&sample(), 42), value);
+        assert_eq!(encode_tombstone(Some(Version(8)), created_at, 43), tombstone);
+        assert_eq!(decode(&Bytes::from_static(value), 100), Ok(Record::Value(sample())));
+        assert_eq!(
+            decode(&Bytes::from_static(tombstone), 100),
+            Ok(Record::Tombstone(Some(Version(8))))
+        );
+        assert_eq!((fence_mark(value), fence_mark(tombstone)), (Some(42), Some(43)));
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let good = encode_value(&sample(), 42);
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode(&bad.into(), 100).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn every_cut_is_noticed() {
+        let good = Bytes::from(encode_value(&sample(), 42));
+        for len in 0..good.len() {
+            assert!(decode(&good.slice(..len), 100).is_err(), "cut to {len}");
+        }
+    }
+
+    #[test]
+    fn tags_and_oversized_payloads_are_not_served() {
+        let mut tagged = encode_value(&sample(), 0);
+        tagged[19] = 1;
+        seal(&mut tagged);
+        assert_eq!(decode(&tagged.into(), 100), Err(Corrupt::Tagged));
+        assert_eq!(decode(&encode_value(&sample(), 0).into(), 10), Err(Corrupt::Oversized));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_is_decoded(
+            payload in prop::collection::vec(any::<u8>(), 0..200),
+            codec: u16, version: Option<u64>, mark in 0..=Fence::MARK_MAX, cost: u32,
+            created in 0_u64..1 << 40, fresh in 0_u64..1 << 40, stale in 0_u64..1 << 40,
+        ) {
+            let ttl = Ttl { fresh: Duration::from_millis(fresh), stale: Duration::from_millis(stale) };
+            let created = Timestamp::from_millis(created);
+            let mut entry = Entry::new(payload.into(), CodecId(codec), created, ttl)
+                .with_version(version.map(Version));
+            entry.load_cost_us = cost;
+            let bytes = Bytes::from(encode_value(&entry, mark));
+            prop_assert_eq!(fence_mark(&bytes), Some(mark));
+            prop_assert_eq!(decode(&bytes, 200), Ok(Record::Value(entry)));
+        }
+
+        #[test]
+        fn hostile_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = fence_mark(&bytes);
+            let _ = decode(&bytes.into(), 100);
+        }
+    }
+}

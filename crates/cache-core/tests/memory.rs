@@ -1,0 +1,93 @@
+//! The memory tier, an `Arc` of a tier, each layer and the stack against the conformance suite.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use cache_core::{
+    ByteSize, Clock, Key, Layer, ManualClock, MemoryTier, Stack, Tier,
+    testkit::{Faults, Harness},
+    timeout,
+};
+
+/// A tier of this process, which every handle shares.
+struct InProcess {
+    clock: ManualClock,
+    tier: Arc<dyn Tier>,
+}
+
+impl InProcess {
+    fn new(make: impl FnOnce(Arc<dyn Clock>) -> Arc<dyn Tier>) -> Self {
+        let clock = ManualClock::new();
+        let tier = make(Arc::new(clock.clone()));
+        Self { clock, tier }
+    }
+}
+
+#[async_trait]
+impl Harness for InProcess {
+    async fn open(&self) -> Arc<dyn Tier> {
+        Arc::clone(&self.tier)
+    }
+
+    fn clock(&self) -> &ManualClock {
+        &self.clock
+    }
+
+    async fn plant(&self, _key: &Key, _bytes: &[u8]) -> bool {
+        false
+    }
+}
+
+fn memory(clock: Arc<dyn Clock>) -> Arc<dyn Tier> {
+    Arc::new(MemoryTier::new(ByteSize::mib(64), clock))
+}
+
+mod memory_tier {
+    use super::*;
+
+    cache_core::conformance_tests!(MemoryTier, Some(InProcess::new(memory)));
+}
+
+mod arc {
+    use super::*;
+
+    fn doubly_shared(clock: Arc<dyn Clock>) -> Arc<dyn Tier> {
+        Arc::new(memory(clock))
+    }
+
+    cache_core::conformance_tests!(Arc, Some(InProcess::new(doubly_shared)));
+}
+
+mod timeout_layer {
+    use super::*;
+
+    fn limited(clock: Arc<dyn Clock>) -> Arc<dyn Tier> {
+        timeout(Duration::from_secs(60)).wrap(memory(clock))
+    }
+
+    cache_core::conformance_tests!(Timeout, Some(InProcess::new(limited)));
+}
+
+mod fault_layer {
+    use super::*;
+
+    fn healthy(clock: Arc<dyn Clock>) -> Arc<dyn Tier> {
+        Faults::new().layer().wrap(memory(clock))
+    }
+
+    cache_core::conformance_tests!(Faulty, Some(InProcess::new(healthy)));
+}
+
+mod stack {
+    use super::*;
+
+    /// A memory tier under another name: a stack wants its tiers told apart.
+    fn stacked(clock: Arc<dyn Clock>) -> Arc<dyn Tier> {
+        let tiers = ["upper", "lower"].map(|name| -> Arc<dyn Tier> {
+            Arc::new(MemoryTier::new(ByteSize::mib(64), Arc::clone(&clock)).named(name))
+        });
+        Arc::new(Stack::new(tiers.to_vec(), clock).unwrap())
+    }
+
+    cache_core::conformance_tests!(Stack, Some(InProcess::new(stacked)));
+}

@@ -1,0 +1,1 @@
+//! The PostgreSQL tier of a tiered cache.

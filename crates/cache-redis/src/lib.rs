@@ -1,0 +1,1 @@
+//! The Redis tier of a tiered cache.

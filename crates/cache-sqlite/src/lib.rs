@@ -1,0 +1,1 @@
+//! The embedded durable tier of a tiered cache: one SQLite file.

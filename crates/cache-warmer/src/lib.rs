@@ -1,0 +1,1 @@
+//! Sources, plans and schedules that keep a tiered cache warm.
