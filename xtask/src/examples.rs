@@ -86,6 +86,9 @@ fn run(example: &Example, services: &Services) -> Result<()> {
     let mut command = Command::new(&example.program);
     command.current_dir(workspace::root()).stdin(Stdio::null());
     services.configure(&mut command);
+    for kind in Kind::ALL.into_iter().filter(|kind| !example.needs.contains(kind)) {
+        command.env_remove(kind.variable());
+    }
     let status = wait(&mut command, &example.program)?;
     match status {
         Some(status) if status.success() => Ok(()),

@@ -37,6 +37,7 @@ Examples:
 
 Exit codes: the load generator's; 1 when a verdict failed or an operation was lost.";
 
+/// Below `target/xtask`.
 const OUTPUT: &str = "loadtest/latest.json";
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
@@ -57,8 +58,10 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitStatus> {
     if arguments.services {
         services.require_all()?;
     }
+    workspace::output(OUTPUT)?;
     let mut command = cargo("run --release -p cache-benches --bin loadgen -- --output");
-    command.arg(workspace::output(OUTPUT)?);
+    // Relative, as it is printed: the child works in the workspace's root.
+    command.arg(format!("target/xtask/{OUTPUT}"));
     if arguments.quick {
         command.arg("--quick");
     }

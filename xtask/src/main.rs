@@ -50,7 +50,7 @@ fn main() -> ExitCode {
         Task::Test(arguments) => test::run(&arguments),
         Task::Loadtest(arguments) => loadtest::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
-        Task::Ci(arguments) => ci::run(&arguments),
+        Task::Ci(arguments) => Ok(ci::run(&arguments)),
         Task::Tidy(arguments) => tidy::run(&arguments),
     };
     outcome.unwrap_or_else(|error| {

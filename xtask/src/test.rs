@@ -1,12 +1,11 @@
 //! `cargo xtask test`: every test, with servers where they can be had.
 
 use std::collections::BTreeSet;
-use std::fmt;
-use std::fs;
-use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::iter::Sum;
 use std::path::Path;
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
+use std::{fmt, fs};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -90,7 +89,7 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<Report> {
     if arguments.no_services || !workspace::in_ci() {
         command.env_remove("CI");
     }
-    let (totals, status) = stream(&mut command)?;
+    let (totals, status) = stream(&mut command, &mut io::stdout())?;
     let report = Report {
         totals,
         succeeded: status.success(),
@@ -101,7 +100,7 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<Report> {
 }
 
 /// Passes the output of `cargo test` through and counts what it says.
-fn stream(command: &mut Command) -> Result<(Totals, ExitStatus)> {
+fn stream(command: &mut Command, print_to: &mut impl Write) -> Result<(Totals, ExitStatus)> {
     let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start cargo test")?;
     let output = child.stdout.take().expect("standard output was piped a line above");
     let mut totals = Totals::default();
@@ -109,7 +108,7 @@ fn stream(command: &mut Command) -> Result<(Totals, ExitStatus)> {
     let mut line = Vec::new();
     // Lines are bytes: a test may print what is not UTF-8.
     while reader.read_until(b'\n', &mut line).context("cannot read what cargo test prints")? > 0 {
-        std::io::stdout().write_all(&line).context("cannot print what cargo test prints")?;
+        print_to.write_all(&line).context("cannot print what cargo test prints")?;
         totals = totals + Totals::parse(&String::from_utf8_lossy(&line)).unwrap_or_default();
         line.clear();
     }
@@ -216,7 +215,10 @@ test result: FAILED. 11 passed; 2 failed; 1 ignored; 0 measured; 0 filtered out
     #[test]
     fn the_output_of_a_child_is_counted_and_its_exit_code_is_kept() {
         let script = "echo 'test result: ok. 2 passed; 0 failed; 0 ignored'; exit 3";
-        let (totals, status) = stream(Command::new("sh").args(["-c", script])).unwrap();
+        let mut printed = Vec::new();
+        let (totals, status) =
+            stream(Command::new("sh").args(["-c", script]), &mut printed).unwrap();
+        assert_eq!(printed, b"test result: ok. 2 passed; 0 failed; 0 ignored\n");
         assert_eq!(totals, Totals { passed: 2, failed: 0 });
         assert_eq!(status.code(), Some(3));
     }

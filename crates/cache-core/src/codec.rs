@@ -1,6 +1,6 @@
 //! How a value becomes bytes and a value again.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
@@ -93,6 +93,21 @@ impl Codec<Bytes> for Raw {
 
     fn decode(&self, payload: &[u8]) -> Result<Bytes> {
         Ok(Bytes::copy_from_slice(payload))
+    }
+}
+
+/// A shared codec is a codec.
+impl<V, C: Codec<V> + ?Sized> Codec<V> for Arc<C> {
+    fn id(&self) -> CodecId {
+        (**self).id()
+    }
+
+    fn encode(&self, value: &V) -> Result<Bytes> {
+        (**self).encode(value)
+    }
+
+    fn decode(&self, payload: &[u8]) -> Result<V> {
+        (**self).decode(payload)
     }
 }
 

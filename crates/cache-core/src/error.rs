@@ -29,6 +29,8 @@ pub enum ErrorKind {
     InvalidTtl,
     /// The loader did not bring a value: it panicked, was dropped, or failed for another caller.
     Load,
+    /// More is asked at once than a limit allows.
+    Overloaded,
     /// The tier answers reads only.
     ReadOnly,
     /// The tier, or the loader, did not answer in its time.
@@ -42,7 +44,7 @@ pub enum ErrorKind {
 impl ErrorKind {
     /// Whether the same call may succeed a little later, with nothing changed by a person.
     const fn is_transient(self) -> bool {
-        matches!(self, Self::Full | Self::Timeout | Self::Unavailable)
+        matches!(self, Self::Full | Self::Overloaded | Self::Timeout | Self::Unavailable)
     }
 }
 

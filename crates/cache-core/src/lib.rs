@@ -1,5 +1,6 @@
 //! Traits, entries, stack and typed front of a tiered cache.
 
+mod cache;
 mod clock;
 mod codec;
 mod entry;
@@ -17,6 +18,7 @@ mod tier;
 mod units;
 pub mod wire;
 
+pub use cache::{Builder, Cache, FLIGHTS_MAX, Hit, Item, LoadError, Origin, SourceError};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 #[cfg(feature = "postcard")]
 pub use codec::Postcard;
@@ -25,7 +27,7 @@ pub use entry::{BATCH_LEN_MAX, CodecId, Entry, PAYLOAD_LEN_MAX, TTL_MAX, Ttl, Ve
 pub use error::{Error, ErrorKind, Result};
 pub use fence::Fence;
 pub use key::{KEY_LEN_MAX, Key, NAMESPACE_LEN_MAX, Namespace};
-pub use layers::{Layer, timeout};
+pub use layers::{Layer, Observed, timeout};
 pub use memory::MemoryTier;
 pub use stack::{Found, Stack};
 pub use stats::{CacheStats, LatencyHistogram, LatencySummary, OperationStats, Table, TierStats};

@@ -96,6 +96,12 @@ impl MemoryTier {
         }
     }
 
+    /// The same, ready to be put into a stack.
+    #[must_use]
+    pub fn shared(bytes_max: ByteSize, clock: Arc<dyn Clock>) -> Arc<Self> {
+        Arc::new(Self::new(bytes_max, clock))
+    }
+
     /// The same tier under another name, where a stack has two.
     #[must_use]
     pub fn named(mut self, name: &str) -> Self {

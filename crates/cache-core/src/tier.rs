@@ -227,7 +227,7 @@ pub trait TierExt: Tier {
     /// Those of [`Tier::put_many`].
     async fn put(&self, key: Key, entry: Entry) -> Result<PutOutcome> {
         let put = Put { key, entry, condition: Condition::Always };
-        Ok(only(self.put_many(&[put]).await?))
+        Ok(self.put_many(&[put]).await?[0])
     }
 
     /// Writes one entry unless the key has moved since `fence` was read.
@@ -237,7 +237,7 @@ pub trait TierExt: Tier {
     /// Those of [`Tier::put_many`].
     async fn fill(&self, key: Key, entry: Entry, fence: Fence) -> Result<PutOutcome> {
         let put = Put { key, entry, condition: Condition::Unmoved(fence) };
-        Ok(only(self.put_many(&[put]).await?))
+        Ok(self.put_many(&[put]).await?[0])
     }
 
     /// Removes one key.
@@ -263,11 +263,6 @@ pub fn check_batch(len: usize) -> Result<()> {
     }
     Err(Error::new(ErrorKind::TooLarge, format!("a batch of {len} keys is above {BATCH_LEN_MAX}"))
         .hint("split it"))
-}
-
-/// The answer of a batch of one.
-fn only(outcomes: Vec<PutOutcome>) -> PutOutcome {
-    outcomes[0]
 }
 
 /// A shared tier is a tier.

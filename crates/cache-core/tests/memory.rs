@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use cache_core::{
-    ByteSize, Clock, Key, Layer, ManualClock, MemoryTier, Stack, Tier,
+    ByteSize, Clock, Key, Layer, ManualClock, MemoryTier, Observed, Stack, Tier,
     testkit::{Faults, Harness},
     timeout,
 };
@@ -66,6 +66,16 @@ mod timeout_layer {
     }
 
     cache_core::conformance_tests!(Timeout, Some(InProcess::new(limited)));
+}
+
+mod observed {
+    use super::*;
+
+    fn observed(clock: Arc<dyn Clock>) -> Arc<dyn Tier> {
+        Arc::new(Observed::new(memory(clock)))
+    }
+
+    cache_core::conformance_tests!(Observed, Some(InProcess::new(observed)));
 }
 
 mod fault_layer {

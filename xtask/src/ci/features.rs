@@ -5,32 +5,50 @@ use anyhow::{Result, bail};
 use crate::tidy::NETWORK_CLIENTS;
 use crate::workspace::{cargo, read, run_checked};
 
-/// Libraries that are used alone, each with the packages that it must not bring along.
-const LIBRARIES: [(&str, &[&str]); 5] = [
-    ("cache-core", NETWORK_CLIENTS),
-    ("cache-redis", &["diesel", "diesel-async", "tokio-postgres"]),
-    ("cache-postgres", &["redis", "bb8-redis", "libsqlite3-sys"]),
-    ("cache-sqlite", &["redis", "bb8-redis", "tokio-postgres", "diesel-async"]),
-    ("cache-warmer", &["redis", "diesel", "tokio-postgres", "reqwest", "hyper"]),
+/// A library that is used alone.
+struct Library {
+    package: &'static str,
+    /// The features with which `unwanted` must be absent.
+    features: &'static str,
+    unwanted: &'static [&'static str],
+}
+
+const ALL: &str = "--all-features";
+const NONE: &str = "--no-default-features";
+
+const LIBRARIES: [Library; 5] = [
+    Library { package: "cache-core", features: ALL, unwanted: NETWORK_CLIENTS },
+    Library {
+        package: "cache-redis",
+        features: ALL,
+        unwanted: &["diesel", "diesel-async", "libsqlite3-sys", "tokio-postgres"],
+    },
+    Library {
+        package: "cache-postgres",
+        features: ALL,
+        unwanted: &["bb8-redis", "libsqlite3-sys", "redis"],
+    },
+    Library {
+        package: "cache-sqlite",
+        features: ALL,
+        unwanted: &["bb8-redis", "diesel-async", "redis", "tokio-postgres"],
+    },
+    // Its HTTP source is a feature; what remains needs no network.
+    Library { package: "cache-warmer", features: NONE, unwanted: NETWORK_CLIENTS },
 ];
 
 /// # Errors
 ///
 /// A library does not compile alone, or has a dependency that it must not have.
 pub(crate) fn check() -> Result<()> {
-    for (package, unwanted) in LIBRARIES {
-        run_checked(&mut cargo(&format!("check -p {package} --no-default-features")))?;
-        let tree = read(&mut cargo(&format!(
-            "tree -p {package} --no-default-features -e normal --prefix none --format {{p}}"
-        )))?;
+    for Library { package, features, unwanted } in LIBRARIES {
+        run_checked(&mut cargo(&format!("check -p {package} {NONE}")))?;
+        let query = format!("tree -p {package} {features} -e normal");
+        let tree = read(&mut cargo(&format!("{query} --prefix none --format {{p}}")))?;
         let found = named_in(&tree, unwanted);
         if !found.is_empty() {
-            bail!(
-                "{package} without default features depends on {}: see \
-                 `cargo tree -p {package} --no-default-features -e normal -i {}`",
-                found.join(", "),
-                found[0]
-            );
+            let names = found.join(", ");
+            bail!("{package} depends on {names}: see `cargo {query} -i {}`", found[0]);
         }
     }
     Ok(())

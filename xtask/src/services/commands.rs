@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::install::Install;
 use super::records::{self, Record};
-use super::server::Lifetime;
+use super::server::{Lifetime, Server};
 use super::{Kind, start, up};
 use crate::table;
 
@@ -60,7 +60,7 @@ fn start_all(install: Install) -> Result<ExitCode> {
         }
         let record = match up(kind, &running) {
             Some(record) => Ok(record.clone()),
-            None => start(kind, install, Lifetime::UntilDown).map(|server| server.keep_running()),
+            None => start(kind, install, Lifetime::UntilDown).and_then(Server::keep_running),
         };
         match record {
             Ok(record) => {

@@ -1,7 +1,7 @@
 //! Processes of ours: which user runs them, whether a pid is still the one we started, signals.
 
 use std::ops::ControlFlow;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -14,6 +14,7 @@ use crate::workspace::read;
 /// A user without privileges, for servers that refuse to run as root.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Account {
+    pub(crate) name: &'static str,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
 }
@@ -29,7 +30,8 @@ impl Account {
             return Ok(None);
         }
         let account = ["postgres", "nobody"].into_iter().find_map(|name| {
-            Some(Self { uid: id("-u", Some(name)).ok()?, gid: id("-g", Some(name)).ok()? })
+            let (uid, gid) = (id("-u", Some(name)).ok()?, id("-g", Some(name)).ok()?);
+            Some(Self { name, uid, gid })
         });
         match account {
             Some(account) => Ok(Some(account)),
@@ -131,15 +133,25 @@ mod tests {
 
     use super::*;
 
+    /// Waits until `is_marked` says so: of a process that has just begun, the system may not know
+    /// the command line yet.
+    fn becomes_marked(pid: u32, mark: &str, expected: bool) -> bool {
+        let probe = || match is_marked(pid, &[mark]) == expected {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        };
+        poll(Duration::from_secs(10), probe).is_some()
+    }
+
     #[test]
     fn a_process_is_known_by_its_command_line_and_by_its_directory() {
         let directory = tempfile::tempdir().unwrap();
         let mark = directory.path().to_str().unwrap();
         let mut child =
             Command::new("sleep").arg("60").current_dir(directory.path()).spawn().unwrap();
-        assert!(is_marked(child.id(), &["sleep 60"]));
+        assert!(becomes_marked(child.id(), "sleep 60", true));
         assert!(!is_marked(child.id(), &["another command"]));
-        assert!(is_marked(child.id(), &[mark]) || !Path::new("/proc").exists());
+        assert!(is_marked(child.id(), &[mark]) || !Path::new("/proc/self").exists());
         signal(child.id(), Signal::Terminate).unwrap();
         assert!(!child.wait().unwrap().success());
         assert!(!is_marked(child.id(), &["sleep 60", mark]));
@@ -148,12 +160,9 @@ mod tests {
     #[test]
     fn a_process_that_ended_is_not_ours_even_before_it_was_waited_for() {
         let mut child = Command::new("sleep").arg("61").spawn().unwrap();
+        assert!(becomes_marked(child.id(), "sleep 61", true));
         signal(child.id(), Signal::Kill).unwrap();
-        let gone = poll(Duration::from_secs(10), || match is_marked(child.id(), &["sleep 61"]) {
-            true => ControlFlow::Continue(()),
-            false => ControlFlow::Break(()),
-        });
-        assert_eq!(gone, Some(()));
+        assert!(becomes_marked(child.id(), "sleep 61", false));
         child.wait().unwrap();
     }
 

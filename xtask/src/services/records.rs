@@ -29,7 +29,7 @@ pub(crate) struct Record {
     pub(crate) port: u16,
     pub(crate) url: String,
     pub(crate) directory: PathBuf,
-    /// The pid of the xtask that it ends with; `None` runs until `services down`.
+    /// The pid of the xtask that is responsible for it; `None` runs until `services down`.
     pub(crate) owner: Option<u32>,
 }
 
@@ -59,9 +59,12 @@ impl Record {
         self.remove_directory()
     }
 
-    /// Whether the xtask that it belongs to is gone.
-    fn is_orphaned(&self) -> bool {
-        self.owner.is_some_and(|owner| !is_marked(owner, &["xtask"]))
+    /// Whether nobody will clean up after it: its owner is gone, or it is.
+    fn is_abandoned(&self) -> bool {
+        match self.owner {
+            Some(owner) => !is_marked(owner, &["xtask"]),
+            None => !self.is_running(),
+        }
     }
 
     fn ends_within(&self, patience: Duration) -> bool {
@@ -100,6 +103,16 @@ pub(crate) fn add(record: Record) -> Result<()> {
     })
 }
 
+/// Remembers a server as one that runs until `services down`.
+pub(crate) fn release(record: &Record) -> Result<Record> {
+    let kept = Record { owner: None, ..record.clone() };
+    update(|records| {
+        records.retain(|other| other != record);
+        records.push(kept.clone());
+        Ok(kept)
+    })
+}
+
 /// Forgets a server.
 pub(crate) fn remove(record: &Record) -> Result<()> {
     update(|records| {
@@ -113,12 +126,12 @@ pub(crate) fn sweep() -> Result<Vec<Record>> {
     update(|records| {
         let mut kept = Vec::new();
         for record in records.drain(..) {
-            if record.is_running() && !record.is_orphaned() {
+            if record.is_abandoned() {
+                eprintln!("cleaning up after {record}");
+                record.stop()?;
+            } else {
                 kept.push(record);
-                continue;
             }
-            eprintln!("cleaning up after {record}");
-            record.stop()?;
         }
         records.clone_from(&kept);
         Ok(kept)

@@ -1,6 +1,7 @@
 //! One private server: a directory, a port, a process, and the end of all three.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, TcpListener};
 use std::ops::ControlFlow;
 use std::os::unix::fs::chown;
@@ -69,10 +70,11 @@ impl Server {
         }
     }
 
-    /// Lets the server run on after this process; [`Record::stop`] ends it.
-    pub(crate) fn keep_running(mut self) -> Record {
+    /// Lets the server run on after this process, until `services down`.
+    pub(crate) fn keep_running(mut self) -> Result<Record> {
+        let kept = records::release(&self.record)?;
         self.stop_on_drop = false;
-        self.record.clone()
+        Ok(kept)
     }
 
     pub(crate) fn record(&self) -> &Record {
@@ -85,8 +87,8 @@ impl Server {
             .prefix(DIRECTORY_PREFIX)
             .tempdir()
             .with_context(|| format!("cannot make a directory in {}", env::temp_dir().display()))?;
-        if let Some(Account { uid, gid }) = account {
-            chown(directory.path(), Some(uid), Some(gid)).context("cannot chown a directory")?;
+        if let Some(account) = account {
+            hand_over(directory.path(), account)?;
         }
         let port = free_port()?;
         let Launch { mut command, url } = match kind {
@@ -112,7 +114,7 @@ impl Server {
             url,
             // From here on the record answers for the directory.
             directory: directory.keep(),
-            owner: (lifetime == Lifetime::Command).then(process::id),
+            owner: Some(process::id()),
         };
         let mut server = Self { record, child, stop_on_drop: true };
         records::add(server.record.clone())?;
@@ -135,6 +137,17 @@ impl Server {
         }
     }
 
+    /// A child that ended keeps its pid until it is waited for: no other process can have it yet
+    /// when the record sends its signal.
+    fn stop(&mut self) -> Result<()> {
+        self.record.stop()?;
+        if self.child.try_wait()?.is_none() {
+            self.child.kill()?;
+            self.child.wait()?;
+        }
+        records::remove(&self.record)
+    }
+
     fn end_of_log(&self) -> String {
         let log = fs::read_to_string(self.record.directory.join("server.log")).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
@@ -148,12 +161,26 @@ impl Drop for Server {
         if !self.stop_on_drop {
             return;
         }
-        // A child that ended stays a zombie, with its pid, until it is waited for: so its pid
-        // cannot have gone to another process before the record has looked at it.
-        let stopped = self.record.stop().and_then(|()| records::remove(&self.record));
-        if let Err(error) = stopped.and_then(|()| Ok(drop(self.child.wait()?))) {
-            eprintln!("warning: {error:#}");
+        if let Err(error) = self.stop() {
+            eprintln!("warning: cannot clean up after {}: {error:#}", self.record);
         }
+    }
+}
+
+/// Makes a directory the account's own.
+fn hand_over(directory: &Path, account: Account) -> Result<()> {
+    chown(directory, Some(account.uid), Some(account.gid))
+        .with_context(|| format!("cannot give {} to another user", directory.display()))?;
+    let mut probe = Command::new("sh");
+    probe.args(["-c", "true"]);
+    match as_account(&mut probe, Some(account), directory).status() {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => bail!(
+            "the user `{}`, which servers run as instead of root, cannot enter {}: set TMPDIR to \
+             a directory that everybody may enter",
+            account.name,
+            directory.display()
+        ),
+        outcome => outcome.map(drop).context("cannot start sh"),
     }
 }
 
@@ -163,7 +190,7 @@ pub(crate) fn as_account<'a>(
     account: Option<Account>,
     directory: &Path,
 ) -> &'a mut Command {
-    if let Some(Account { uid, gid }) = account {
+    if let Some(Account { uid, gid, .. }) = account {
         // The standard library gives up root's other groups with its uid.
         command.uid(uid).gid(gid);
     }
@@ -175,4 +202,41 @@ fn free_port() -> Result<u16> {
     let listener =
         TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot bind to loopback")?;
     Ok(listener.local_addr()?.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_private_server_answers_and_leaves_nothing_behind() {
+        for kind in Kind::ALL {
+            let Some(installation) = kind.find() else {
+                eprintln!("left out: a private {kind} (it is not installed)");
+                continue;
+            };
+            let server = Server::start(kind, &installation, Lifetime::Command).unwrap();
+            let record = server.record().clone();
+            assert!(record.is_running() && kind.answers(record.port), "{record}");
+            drop(server);
+            assert!(!record.is_running() && !kind.answers(record.port), "{record}");
+            assert!(!record.directory.exists(), "{record}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_does_not_start_says_what_its_log_says() {
+        let directory = tempfile::tempdir().unwrap();
+        let program = directory.path().join("redis-server");
+        fs::write(&program, "#!/bin/sh\necho the reason; exit 1\n").unwrap();
+        fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+        let installation = Installation { program, version: "0".to_owned() };
+        let error = Server::start(Kind::Redis, &installation, Lifetime::Command).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("Redis did not start") && text.contains("the reason"), "{text}");
+    }
 }

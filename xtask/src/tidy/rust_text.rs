@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn the_content_of_strings_is_taken_out_of_the_code() {
-        assert_eq!(code(r#"f("x \" // y", 1)"#), r#"f("          ", 1)"#);
+        assert_eq!(code(r#"f("x \" // y", 1)"#), r#"f("         ", 1)"#);
         assert_eq!(literals(r#"f("x \" // y", 1)"#), [(1, r#"x \" // y"#.to_owned())]);
     }
 

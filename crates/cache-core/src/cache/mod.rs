@@ -1,0 +1,199 @@
+//! The typed front of a tiered cache.
+
+mod builder;
+mod flight;
+mod flights;
+mod hit;
+mod item;
+mod load_error;
+mod loading;
+mod metrics;
+mod near;
+mod shared;
+mod write;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+pub use builder::Builder;
+use flight::Wanted;
+pub use flights::FLIGHTS_MAX;
+pub use hit::{Hit, Origin};
+pub use item::Item;
+pub use load_error::{LoadError, SourceError};
+use shared::Shared;
+
+use crate::{
+    error::{Error, ErrorKind, Result},
+    key::{Key, Namespace},
+    stats::CacheStats,
+    tier::check_batch,
+};
+
+/// A cache of values of one type: near tier, stack of tiers, single flight, statistics.
+///
+/// Cheap to clone; clones are the same cache. Keys are text of up to
+/// [`KEY_LEN_MAX`](crate::KEY_LEN_MAX) bytes in the cache's namespace.
+///
+/// A read asks the near tier, then each tier in order, then (where a loader is given) the source. A
+/// hit in a lower tier is promoted to all tiers above it for the rest of its life.
+///
+/// # Cancel safety
+///
+/// Every method's future can be dropped at any time. A dropped read changes nothing; its load, if
+/// it started one, goes on and fills the tiers for the next caller. A dropped write is carried out
+/// all the same.
+///
+/// # Examples
+///
+/// ```
+/// use std::{convert::Infallible, time::Duration};
+/// use cache_core::{Cache, Origin};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let cache: Cache<f64> = Cache::builder("price").ttl(Duration::from_secs(10)).build()?;
+///
+/// // Asks the source, once, however many callers there are.
+/// let price = cache.get_or_load("AAPL", || async { Ok::<_, Infallible>(187.5) }).await?;
+/// assert_eq!((*price, price.origin()), (187.5, &Origin::Load));
+///
+/// let price = cache.get("AAPL").await?.ok_or("it was just loaded")?;
+/// assert_eq!(price.origin(), &Origin::Near);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Cache<V>(Arc<Shared<V>>);
+
+impl<V: Send + Sync + 'static> Cache<V> {
+    /// The cache's namespace.
+    #[must_use]
+    pub fn namespace(&self) -> &Namespace {
+        &self.0.namespace
+    }
+
+    /// What the near tier has, fresh or stale, without asking anybody else.
+    #[must_use]
+    pub fn peek(&self, key: &str) -> Option<Hit<V>> {
+        let now = self.0.clock.now();
+        self.0.near.as_ref()?.get(key, now).map(|value| value.into_hit(now))
+    }
+
+    /// The value under `key`, from the first tier that has it fresh, else the freshest stale one.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidKey`], [`ErrorKind::Closed`], or what the tiers said when all of them
+    /// failed. One tier's fault is not the caller's: the next one answers.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future changes nothing.
+    pub async fn get(&self, key: &str) -> Result<Option<Hit<V>>> {
+        self.0.check_open()?;
+        if let Some(hit) = self.0.near_fresh(key) {
+            return Ok(Some(hit));
+        }
+        let key = self.0.namespace.key(key)?;
+        let near_fence = self.0.near_fence(&key);
+        let found = match &self.0.stack {
+            Some(stack) => Some(stack.find(&key, |entry| self.0.decode(entry)).await?),
+            None => None,
+        };
+        let hit = self.0.candidate(&key, near_fence, found, Wanted::Fresh).hit;
+        self.0.metrics.answered(hit.as_ref());
+        Ok(hit)
+    }
+
+    /// The values under `keys`, in their order, with at most one call a tier.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get), for any of the keys, and [`ErrorKind::TooLarge`] for more than
+    /// [`BATCH_LEN_MAX`](crate::BATCH_LEN_MAX) keys.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future changes nothing.
+    pub async fn get_many<K: AsRef<str>>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Result<Vec<Option<Hit<V>>>> {
+        self.0.check_open()?;
+        let mut hits = Vec::new();
+        let mut open = Vec::new();
+        for (i, key) in keys.into_iter().enumerate() {
+            let hit = self.0.near_fresh(key.as_ref());
+            if hit.is_none() {
+                let key = self.0.namespace.key(key.as_ref())?;
+                open.push((i, self.0.near_fence(&key), key));
+            }
+            hits.push(hit);
+        }
+        check_batch(hits.len())?;
+        let asked: Vec<Key> = open.iter().map(|(_, _, key)| key.clone()).collect();
+        let mut found = match &self.0.stack {
+            Some(stack) if !asked.is_empty() => {
+                stack.find_many(&asked, |entry| self.0.decode(entry)).await?
+            }
+            _ => Vec::new(),
+        }
+        .into_iter();
+        for (i, near_fence, key) in open {
+            hits[i] = self.0.candidate(&key, near_fence, found.next(), Wanted::Fresh).hit;
+            self.0.metrics.answered(hits[i].as_ref());
+        }
+        Ok(hits)
+    }
+
+    /// What the cache did so far. Asks each tier what it holds.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future changes nothing.
+    pub async fn stats(&self) -> CacheStats {
+        let mut tiers = Vec::new();
+        if let Some(near) = &self.0.near {
+            tiers.push(self.0.metrics.near_stats(near.usage()));
+        }
+        for observed in &self.0.observed {
+            tiers.push(observed.stats().await);
+        }
+        self.0.metrics.snapshot(self.0.namespace.to_string(), tiers)
+    }
+
+    /// Takes no more calls and waits for the loads and writes that are under way, for at most
+    /// `deadline`. The tiers stay open: other caches may share them.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Timeout`] when `deadline` passes first: it says how many are left. They go on
+    /// while the runtime does.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future leaves the cache closed and the rest going on.
+    pub async fn shutdown(&self, deadline: Duration) -> Result<()> {
+        self.0.tasks.close();
+        tokio::time::timeout(deadline, self.0.tasks.wait()).await.map_err(|_| {
+            let left = self.0.tasks.len();
+            let message = format!("{left} loads and writes are not finished after {deadline:?}");
+            Error::new(ErrorKind::Timeout, message).hint("allow more time").indeterminate()
+        })
+    }
+}
+
+impl<V> Clone for Cache<V> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<V> fmt::Debug for Cache<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache")
+            .field("namespace", &self.0.namespace)
+            .field("near", &self.0.near)
+            .field("stack", &self.0.stack)
+            .finish_non_exhaustive()
+    }
+}

@@ -5,7 +5,7 @@ mod timeout;
 
 use std::sync::Arc;
 
-pub(crate) use observe::Observed;
+pub use observe::Observed;
 pub use timeout::timeout;
 
 use crate::tier::Tier;

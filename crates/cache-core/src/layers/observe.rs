@@ -15,22 +15,33 @@ use crate::{
     tier::{Lookup, Put, PutOutcome, Removal, Tier, TierInfo, Usage},
 };
 
-/// A tier whose calls are counted. The front puts each of its tiers into one.
-pub(crate) struct Observed {
+/// A tier whose calls are counted and timed. A [`Cache`](crate::Cache) puts each of its tiers into
+/// one; whoever composes tiers without a cache may do the same.
+pub struct Observed {
     inner: Arc<dyn Tier>,
     recorder: Recorder,
 }
 
 impl Observed {
-    pub(crate) fn new(inner: Arc<dyn Tier>) -> Self {
+    /// Counts what `inner` does from now on.
+    #[must_use]
+    pub fn new(inner: Arc<dyn Tier>) -> Self {
         Self { inner, recorder: Recorder::default() }
+    }
+
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.inner.info().name
     }
 
     /// What was counted so far, and what the tier holds now. A tier that cannot be asked has no
     /// usage.
-    pub(crate) async fn stats(&self) -> TierStats {
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future changes nothing.
+    pub async fn stats(&self) -> TierStats {
         let usage = self.inner.usage().await.ok();
-        TierStats::new(&self.inner.info().name, &self.recorder, usage)
+        TierStats::new(self.name(), &self.recorder, usage)
     }
 
     fn note_lookups(&self, lookups: &[Lookup], took: Duration) {
@@ -39,7 +50,7 @@ impl Observed {
         self.recorder.record(Operation::Get, Outcome::Miss, took, lookups.len() - hits);
         let corrupt = lookups.iter().filter(|lookup| lookup.corrupt.is_some()).count();
         if corrupt > 0 {
-            let name = &self.inner.info().name;
+            let name = self.name();
             tracing::warn!(tier = %name, records = corrupt, "stored bytes could not be trusted");
             self.recorder.note_corrupt(corrupt);
         }

@@ -13,10 +13,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     fence::Fence,
     key::{Key, Namespace},
-    tier::{
-        Condition, Durability, Lookup, Put, PutOutcome, Removal, Scope, Tier, TierInfo, Usage,
-        check_batch,
-    },
+    tier::{Condition, Lookup, Put, PutOutcome, Removal, Tier, TierInfo, Usage, check_batch},
 };
 use faults::Faults;
 use search::Search;
@@ -63,7 +60,7 @@ impl Stack {
                 format!("two tiers of one stack are named `{}`", twice.1),
             ));
         }
-        let infos = || tiers.iter().map(|tier| tier.info());
+        let infos = || tiers.iter().map(Tier::info);
         let info = TierInfo {
             name: format!("stack({})", names.join(", ")).into(),
             scope: infos().map(|info| info.scope).max().expect("there is a tier"),

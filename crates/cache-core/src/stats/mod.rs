@@ -41,6 +41,8 @@ pub struct CacheStats {
     pub superseded_fills: u64,
     /// Entries that the codec could not read: counted as missing.
     pub undecodable: u64,
+    /// Loaded values that could not be stored: too large, or their codec or time to live failed.
+    pub uncacheable: u64,
     /// How long loads took, those that brought a value and those that did not.
     pub load_latency: OperationStats,
 }

@@ -9,15 +9,16 @@ use parking_lot::Mutex;
 
 use super::{LatencyHistogram, OperationStats};
 
-/// What was asked of a tier.
+/// What was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
     Get,
     Put,
     Remove,
+    Load,
 }
 
-/// How it ended. A put and a removal end in `Done` or `Error`.
+/// How it ended. Only a get ends in `Hit` or `Miss`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Hit,
@@ -29,7 +30,7 @@ pub(crate) enum Outcome {
 /// The counters of one tier: a histogram for each operation and outcome, made at first use.
 #[derive(Debug, Default)]
 pub(crate) struct Recorder {
-    cells: [[Mutex<Option<Box<LatencyHistogram>>>; 4]; 3],
+    cells: [[Mutex<Option<Box<LatencyHistogram>>>; 4]; 4],
     pub(crate) superseded: AtomicU64,
     pub(crate) corrupt: AtomicU64,
 }

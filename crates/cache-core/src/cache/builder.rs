@@ -1,0 +1,199 @@
+//! Puts a cache together.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use serde::{Serialize, de::DeserializeOwned};
+use tokio_util::task::TaskTracker;
+
+use super::{Cache, flights::Flights, metrics::Metrics, near::Near, shared::Shared};
+use crate::{
+    clock::{Clock, SystemClock},
+    codec::{Codec, Json},
+    entry::{PAYLOAD_LEN_MAX, TTL_MAX, Ttl},
+    error::{Error, ErrorKind, Result},
+    key::Namespace,
+    layers::Observed,
+    stack::Stack,
+    tier::Tier,
+    units::ByteSize,
+};
+
+impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
+    /// Begins a cache of the namespace `namespace` whose values are stored as JSON.
+    pub fn builder(namespace: &str) -> Builder<V> {
+        Self::builder_with(namespace, Json)
+    }
+}
+
+impl<V: Send + Sync + 'static> Cache<V> {
+    /// Begins a cache of the namespace `namespace` whose values are stored by `codec`.
+    pub fn builder_with(namespace: &str, codec: impl Codec<V>) -> Builder<V> {
+        Builder {
+            namespace: namespace.to_owned(),
+            codec: Arc::new(codec),
+            near: Some(ByteSize::mib(64)),
+            near_ttl: TTL_MAX,
+            tiers: Vec::new(),
+            ttl: Ttl::fresh(Duration::from_secs(300)),
+            load_timeout: Duration::from_secs(30),
+            payload_len_max: PAYLOAD_LEN_MAX,
+            clock: None,
+        }
+    }
+}
+
+/// The settings of a [`Cache`] that is about to be built.
+///
+/// Without any: a near tier of 64 MiB, no other tier, values fresh for 5 minutes and never served
+/// stale.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use cache_core::{ByteSize, Cache, MemoryTier, SystemClock};
+///
+/// # fn main() -> cache_core::Result<()> {
+/// let cache: Cache<String> = Cache::builder("news")
+///     .near(ByteSize::mib(16))
+///     .tier(MemoryTier::shared(ByteSize::mib(256), SystemClock::shared()))
+///     .ttl(Duration::from_secs(600))
+///     .max_stale(Duration::from_secs(3_600))
+///     .build()?;
+/// # let _ = cache;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a builder does nothing until it is built"]
+pub struct Builder<V> {
+    namespace: String,
+    codec: Arc<dyn Codec<V>>,
+    near: Option<ByteSize>,
+    near_ttl: Duration,
+    tiers: Vec<Arc<dyn Tier>>,
+    ttl: Ttl,
+    load_timeout: Duration,
+    payload_len_max: usize,
+    clock: Option<Arc<dyn Clock>>,
+}
+
+impl<V: Send + Sync + 'static> Builder<V> {
+    /// Bounds the near tier.
+    ///
+    /// Counted are the values' encoded forms, their keys and 192 bytes each.
+    pub fn near(self, bytes_max: ByteSize) -> Self {
+        Self { near: Some(bytes_max), ..self }
+    }
+
+    /// Does without a near tier: every read asks the first tier.
+    pub fn without_near(self) -> Self {
+        Self { near: None, ..self }
+    }
+
+    /// Bounds how long the near tier keeps a value, and with that how long this process may go on
+    /// serving what another process has changed.
+    pub fn near_ttl(self, ttl_max: Duration) -> Self {
+        Self { near_ttl: ttl_max, ..self }
+    }
+
+    /// Adds a tier below those added so far: L1 first, then L2.
+    pub fn tier(mut self, tier: Arc<dyn Tier>) -> Self {
+        self.tiers.push(tier);
+        self
+    }
+
+    /// How long a value is fresh, unless its [`Item`](crate::Item) says otherwise.
+    pub fn ttl(self, fresh: Duration) -> Self {
+        Self { ttl: Ttl { fresh, ..self.ttl }, ..self }
+    }
+
+    /// How long after that a value may still be served, when its load fails.
+    pub fn max_stale(self, stale: Duration) -> Self {
+        Self { ttl: Ttl { stale, ..self.ttl }, ..self }
+    }
+
+    /// How long a load may take. 30 s unless set, and at most what every tier remembers fences for.
+    pub fn load_timeout(self, limit: Duration) -> Self {
+        Self { load_timeout: limit, ..self }
+    }
+
+    /// The largest encoded value. 16 MiB unless set.
+    pub fn payload_len_max(self, limit: ByteSize) -> Self {
+        let payload_len_max = usize::try_from(limit.as_u64()).unwrap_or(usize::MAX);
+        Self { payload_len_max, ..self }
+    }
+
+    /// Another clock: a [`ManualClock`](crate::ManualClock) in tests. Give the tiers the same one.
+    pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock: Some(clock), ..self }
+    }
+
+    /// Builds the cache.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidKey`] for the namespace, [`ErrorKind::InvalidTtl`], and
+    /// [`ErrorKind::Config`] when there is neither a near tier nor another one, two tiers have the
+    /// same name, or a load may take longer than a tier remembers its fences.
+    pub fn build(self) -> Result<Cache<V>> {
+        let namespace = Namespace::new(&self.namespace)?;
+        let clock = self.clock.unwrap_or_else(SystemClock::shared);
+        for tier in &self.tiers {
+            check_retention(&**tier, self.load_timeout)?;
+        }
+        let observed: Vec<Arc<Observed>> =
+            self.tiers.into_iter().map(|tier| Arc::new(Observed::new(tier))).collect();
+        let tiers: Vec<Arc<dyn Tier>> =
+            observed.iter().map(|tier| Arc::clone(tier) as Arc<dyn Tier>).collect();
+        let stack = match (tiers.is_empty(), self.near) {
+            (true, None) => {
+                return Err(Error::new(ErrorKind::Config, "a cache needs a near tier or another")
+                    .hint("add one with `tier`, or leave out `without_near`"));
+            }
+            (true, Some(_)) => None,
+            (false, _) => Some(Stack::new(tiers, Arc::clone(&clock))?),
+        };
+        let near = self
+            .near
+            .map(|bytes_max| Near::new(bytes_max.as_u64(), self.near_ttl, Arc::clone(&clock)));
+        Ok(Cache(Arc::new(Shared {
+            namespace,
+            codec: self.codec,
+            clock,
+            near,
+            stack,
+            observed,
+            flights: Flights::new(),
+            metrics: Metrics::default(),
+            ttl: self.ttl.validate()?,
+            load_timeout: self.load_timeout,
+            payload_len_max: self.payload_len_max,
+            tasks: TaskTracker::new(),
+        })))
+    }
+}
+
+/// A removal is remembered for a while only: a load that outlives it could undo it.
+fn check_retention(tier: &dyn Tier, load_timeout: Duration) -> Result<()> {
+    let info = tier.info();
+    if load_timeout <= info.fence_retention {
+        return Ok(());
+    }
+    let message = format!(
+        "`load_timeout` is {load_timeout:?}, and `{}` remembers fences for {:?} only",
+        info.name, info.fence_retention,
+    );
+    Err(Error::new(ErrorKind::Config, message)
+        .hint("lower `load_timeout`, or raise the tier's `fence_retention`"))
+}
+
+impl<V> fmt::Debug for Builder<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("namespace", &self.namespace)
+            .field("near", &self.near)
+            .field("tiers", &self.tiers)
+            .field("ttl", &self.ttl)
+            .finish_non_exhaustive()
+    }
+}

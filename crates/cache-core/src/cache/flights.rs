@@ -1,0 +1,139 @@
+//! One load for many callers.
+
+use std::{collections::HashMap, sync::Arc};
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::{hit::Hit, load_error::Failure};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    key::Key,
+};
+
+/// The most keys that may be on their way from the source at the same time.
+pub const FLIGHTS_MAX: usize = 65_536;
+
+/// How a flight ended: with a value, with the source's word that there is none (batches only), or
+/// without either.
+pub(super) type Landing<V> = std::result::Result<Option<Hit<V>>, Failure>;
+
+/// The flights of one cache, by key.
+///
+/// A flight is carried out by a task of its own, never by a caller: callers come and go without
+/// touching it. See [`Cache::get_or_load`](crate::Cache::get_or_load).
+#[derive(Debug)]
+pub(super) struct Flights<V>(Arc<Mutex<HashMap<Key, Flight<V>>>>);
+
+type Flight<V> = watch::Receiver<Option<Landing<V>>>;
+
+/// The way onto a flight.
+pub(super) enum Boarding<V> {
+    /// There is one already: wait for it.
+    Join(Passenger<V>),
+    /// There was none: carry it out.
+    Lead(Pilot<V>),
+}
+
+/// Waits for a flight.
+#[derive(Debug)]
+pub(super) struct Passenger<V>(Flight<V>);
+
+/// Carries a flight out. Dropped without [`Pilot::land`] (its task panicked, or the runtime ends),
+/// it lets the passengers know.
+#[derive(Debug)]
+pub(super) struct Pilot<V> {
+    pub(super) key: Key,
+    landing: watch::Sender<Option<Landing<V>>>,
+    flights: Flights<V>,
+}
+
+impl<V> Flights<V> {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Mutex::new(HashMap::new())))
+    }
+
+    /// Joins the flight of `key`, or starts one.
+    pub(super) fn board(&self, key: &Key) -> Result<Boarding<V>> {
+        let mut flights = self.0.lock();
+        if let Some(flight) = flights.get(key) {
+            return Ok(Boarding::Join(Passenger(flight.clone())));
+        }
+        self.start(&mut flights, key).map(Boarding::Lead)
+    }
+
+    /// Starts a flight of `key` even if there is one. Whoever comes from now on joins this one.
+    pub(super) fn lead(&self, key: &Key) -> Result<Pilot<V>> {
+        self.start(&mut self.0.lock(), key)
+    }
+
+    fn start(&self, flights: &mut HashMap<Key, Flight<V>>, key: &Key) -> Result<Pilot<V>> {
+        if flights.len() >= FLIGHTS_MAX {
+            let message = format!("{FLIGHTS_MAX} loads are under way already");
+            return Err(Error::new(ErrorKind::Overloaded, message)
+                .hint("the source is slower than it is asked: limit the callers"));
+        }
+        let (landing, flight) = watch::channel(None);
+        flights.insert(key.clone(), flight);
+        Ok(Pilot { key: key.clone(), landing, flights: self.clone() })
+    }
+
+    /// Lets the flight of `key` go on for those aboard, and nobody join it any more: the key was
+    /// changed, and whoever comes now must not get what was loaded before.
+    pub(super) fn detach(&self, key: &Key) {
+        self.0.lock().remove(key);
+    }
+
+    /// Detaches all flights.
+    pub(super) fn detach_all(&self) {
+        self.0.lock().clear();
+    }
+}
+
+impl<V> Clone for Flights<V> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<V> Passenger<V> {
+    /// Waits until the flight has landed.
+    pub(super) async fn arrive(mut self) -> Landing<V> {
+        match self.0.wait_for(Option::is_some).await {
+            Ok(landing) => landing.clone().expect("waited for a landing"),
+            Err(_) => {
+                let message = "the load was dropped before it ended, with its runtime";
+                Err(Failure::Cache(Error::new(ErrorKind::Load, message)))
+            }
+        }
+    }
+}
+
+impl<V> Pilot<V> {
+    /// A way to wait for this flight.
+    pub(super) fn passenger(&self) -> Passenger<V> {
+        Passenger(self.landing.subscribe())
+    }
+
+    /// Ends the flight. Nobody joins it after this, and everybody aboard is told.
+    pub(super) fn land(self, landing: Landing<V>) {
+        self.leave();
+        self.landing.send_replace(Some(landing));
+    }
+
+    /// Takes the flight off the list, unless a change has detached it, and perhaps another one of
+    /// the same key has started since.
+    fn leave(&self) {
+        let mut flights = self.flights.0.lock();
+        let listed = flights.get(&self.key);
+        if listed.is_some_and(|flight| flight.same_channel(&self.landing.subscribe())) {
+            flights.remove(&self.key);
+        }
+    }
+}
+
+impl<V> Drop for Pilot<V> {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}

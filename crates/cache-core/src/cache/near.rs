@@ -1,0 +1,242 @@
+//! The near tier: decoded values in this process, on moka.
+
+use std::{
+    borrow::Borrow,
+    fmt,
+    hash::{Hash, Hasher},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use moka::{Expiry, notification::RemovalCause};
+
+use super::hit::{Hit, Origin};
+use crate::{
+    clock::{Clock, Timestamp},
+    entry::{Entry, Version},
+    fence_table::FenceTable,
+    key::Key,
+    memory::remaining,
+    tier::{PutOutcome, Usage},
+};
+
+/// What moka and the value's own fields take for each value, roughly, beside key and payload.
+const OVERHEAD_BYTES: usize = 192;
+
+/// Values of one cache, ready to be handed out.
+///
+/// A hit decodes nothing and shares the value. Bounded by the bytes of the values' encoded form,
+/// which stands in for what the decoded one takes.
+pub(super) struct Near<V> {
+    values: moka::sync::Cache<NearKey, NearValue<V>>,
+    clock: Arc<dyn Clock>,
+    bytes_max: u64,
+    ttl_max: Duration,
+    fences: FenceTable,
+    /// The mark of the last clear. Values below are dead.
+    floor: AtomicU64,
+    evictions: Arc<AtomicU64>,
+}
+
+/// One value with its deadlines.
+pub(super) struct NearValue<V> {
+    pub(super) value: Arc<V>,
+    version: Option<Version>,
+    created_at: Timestamp,
+    fresh_until: Timestamp,
+    expires_at: Timestamp,
+    mark: u64,
+    weight: u32,
+}
+
+/// Where a key stood in the near tier.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NearFence(u64);
+
+impl<V: Send + Sync + 'static> Near<V> {
+    /// Holds at most `bytes_max`, and no value longer than `ttl_max`.
+    pub(super) fn new(bytes_max: u64, ttl_max: Duration, clock: Arc<dyn Clock>) -> Self {
+        let evictions = Arc::new(AtomicU64::new(0));
+        let evicted = Arc::clone(&evictions);
+        let values = moka::sync::Cache::builder()
+            .max_capacity(bytes_max)
+            .weigher(|_: &NearKey, value: &NearValue<V>| value.weight)
+            .expire_after(Reclaim(Arc::clone(&clock)))
+            .eviction_listener(move |_, _, cause| {
+                if cause == RemovalCause::Size {
+                    evicted.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+            .build();
+        let (fences, floor) = (FenceTable::new(), AtomicU64::new(0));
+        Self { values, clock, bytes_max, ttl_max, fences, floor, evictions }
+    }
+
+    /// The value under `text`, unless it has expired by `now`.
+    pub(super) fn get(&self, text: &str, now: Timestamp) -> Option<NearValue<V>> {
+        let value = self.values.get(text)?;
+        let live = value.mark >= self.floor.load(Ordering::Acquire) && now < value.expires_at;
+        live.then_some(value)
+    }
+
+    /// To be read before any lower tier is asked.
+    pub(super) fn fence(&self, key: &Key) -> NearFence {
+        let floor = self.floor.load(Ordering::Acquire);
+        NearFence(self.fences.read(key.text()).max(floor))
+    }
+
+    /// Keeps a value that was found below or loaded, unless the key has moved since `seen`.
+    pub(super) fn fill(
+        &self,
+        key: &Key,
+        value: Arc<V>,
+        entry: &Entry,
+        NearFence(seen): NearFence,
+    ) -> PutOutcome {
+        if self.floor.load(Ordering::Acquire) > seen {
+            return PutOutcome::Superseded;
+        }
+        // A clear between the check above and the store raises the floor above `seen`, the value's
+        // mark: it is dead on arrival.
+        self.fences
+            .unmoved(key.text(), seen, || self.store(key, value, entry, seen))
+            .unwrap_or(PutOutcome::Superseded)
+    }
+
+    /// Keeps a value that a caller wrote. Fills that began before are refused from now on.
+    pub(super) fn insert(&self, key: &Key, value: Arc<V>, entry: &Entry) -> PutOutcome {
+        self.fences.advance(key.text(), |mark| {
+            let outcome = self.store(key, value, entry, mark);
+            if outcome == PutOutcome::TooLarge {
+                self.values.invalidate(key.text());
+            }
+            outcome
+        })
+    }
+
+    /// Forgets a key. Fills that began before are refused from now on.
+    pub(super) fn remove(&self, key: &Key) {
+        self.fences.advance(key.text(), |_| self.values.invalidate(key.text()));
+    }
+
+    /// Forgets everything. Fills that began before are refused from now on.
+    pub(super) fn clear(&self) {
+        self.floor.fetch_max(self.fences.next(), Ordering::AcqRel);
+        // The floor alone hides the values; this gives their room back.
+        self.values.invalidate_all();
+    }
+
+    pub(super) fn usage(&self) -> Usage {
+        self.values.run_pending_tasks();
+        Usage {
+            entries: Some(self.values.entry_count()),
+            bytes: Some(self.values.weighted_size()),
+            bytes_max: Some(self.bytes_max),
+            evictions: Some(self.evictions.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// Writes under the key's stripe lock.
+    fn store(&self, key: &Key, value: Arc<V>, entry: &Entry, mark: u64) -> PutOutcome {
+        let known = self.values.get(key.text()).and_then(|known| known.version);
+        if entry.is_older_than(known) {
+            return PutOutcome::Superseded;
+        }
+        let weight = key.encoded().len() + entry.payload.len() + OVERHEAD_BYTES;
+        let weight = u32::try_from(weight).unwrap_or(u32::MAX);
+        if u64::from(weight) > self.bytes_max {
+            return PutOutcome::TooLarge;
+        }
+        let latest = self.clock.now().after(self.ttl_max);
+        let value = NearValue {
+            value,
+            version: entry.version,
+            created_at: entry.created_at,
+            fresh_until: entry.fresh_until.min(latest),
+            expires_at: entry.expires_at.min(latest),
+            mark,
+            weight,
+        };
+        self.values.insert(NearKey(key.clone()), value);
+        PutOutcome::Stored
+    }
+}
+
+impl<V> NearValue<V> {
+    pub(super) fn is_fresh(&self, now: Timestamp) -> bool {
+        now < self.fresh_until
+    }
+
+    pub(super) fn into_hit(self, now: Timestamp) -> Hit<V> {
+        Hit {
+            value: self.value,
+            origin: Origin::Near,
+            age: now.since(self.created_at),
+            fresh_for: self.fresh_until.since(now),
+            version: self.version,
+        }
+    }
+}
+
+impl<V> Clone for NearValue<V> {
+    fn clone(&self) -> Self {
+        Self { value: Arc::clone(&self.value), ..*self }
+    }
+}
+
+impl<V> fmt::Debug for Near<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Near").field("bytes_max", &self.bytes_max).finish_non_exhaustive()
+    }
+}
+
+/// A key of one namespace, looked up by its text alone: a hit builds no key.
+struct NearKey(Key);
+
+impl Borrow<str> for NearKey {
+    fn borrow(&self) -> &str {
+        self.0.text()
+    }
+}
+
+impl Hash for NearKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.text().hash(state);
+    }
+}
+
+impl PartialEq for NearKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.text() == other.0.text()
+    }
+}
+
+impl Eq for NearKey {}
+
+/// Gives expired values' room back. Whether a value is expired is judged by our own clock when it
+/// is read; moka's cannot be replaced.
+struct Reclaim(Arc<dyn Clock>);
+
+impl<V> Expiry<NearKey, NearValue<V>> for Reclaim {
+    fn expire_after_create(
+        &self,
+        _: &NearKey,
+        value: &NearValue<V>,
+        _: Instant,
+    ) -> Option<Duration> {
+        Some(remaining(value.expires_at, self.0.now()))
+    }
+
+    fn expire_after_update(
+        &self,
+        _: &NearKey,
+        value: &NearValue<V>,
+        _: Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        Some(remaining(value.expires_at, self.0.now()))
+    }
+}

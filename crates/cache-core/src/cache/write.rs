@@ -1,0 +1,195 @@
+//! Inserts, invalidations and clears: from the bottom tier up to the near tier.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    Cache,
+    item::Item,
+    shared::{Prepared, Shared},
+};
+use crate::{
+    entry::Version,
+    error::Result,
+    key::Key,
+    tier::{Condition, Put, PutOutcome, Removal, Tier, check_batch},
+};
+
+impl<V: Send + Sync + 'static> Cache<V> {
+    /// Writes a value to every tier. Loads that are under way do not undo it.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::ErrorKind::InvalidKey`], [`ErrorKind::InvalidTtl`], [`ErrorKind::Codec`],
+    /// [`ErrorKind::TooLarge`] before anything is written. Else an error names each tier that
+    /// failed, and that may hold an older value; the others have been written.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future does not stop the write.
+    pub async fn insert(&self, key: &str, item: impl Into<Item<V>>) -> Result<PutOutcome> {
+        Ok(self.insert_many([(key, item)]).await?[0])
+    }
+
+    /// Writes values to every tier, with one call a tier. Answers in their order.
+    ///
+    /// # Errors
+    ///
+    /// As [`insert`](Self::insert): either nothing has been written, or what could be.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future does not stop the write.
+    pub async fn insert_many<K: AsRef<str>, I: Into<Item<V>>>(
+        &self,
+        items: impl IntoIterator<Item = (K, I)>,
+    ) -> Result<Vec<PutOutcome>> {
+        let inserts = items
+            .into_iter()
+            .map(|(key, item)| self.0.prepare_insert(key.as_ref(), item.into()))
+            .collect::<Result<Vec<_>>>()?;
+        check_batch(inserts.len())?;
+        self.0.run(Arc::clone(&self.0).insert_all(inserts)).await
+    }
+
+    /// Removes a key from every tier. After this returned, no load that began before brings the
+    /// old value back, in any tier.
+    ///
+    /// # Errors
+    ///
+    /// An error names each tier that failed and may still hold the old value; it has been removed
+    /// from the others.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future does not stop the removal.
+    pub async fn invalidate(&self, key: &str) -> Result<()> {
+        self.invalidate_many([key]).await
+    }
+
+    /// Removes a key from every tier and refuses versions older than `version` from now on, so
+    /// that a load from a lagging replica does not bring the old value back either.
+    ///
+    /// # Errors
+    ///
+    /// As [`invalidate`](Self::invalidate).
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future does not stop the removal.
+    pub async fn invalidate_before(&self, key: &str, version: Version) -> Result<()> {
+        let key = self.0.namespace.key(key)?;
+        let removal = Removal { key, version: Some(version) };
+        self.0.run(Arc::clone(&self.0).remove_all(vec![removal])).await
+    }
+
+    /// Removes keys from every tier, with one call a tier.
+    ///
+    /// # Errors
+    ///
+    /// As [`invalidate`](Self::invalidate).
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future does not stop the removal.
+    pub async fn invalidate_many<K: AsRef<str>>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Result<()> {
+        let removals = keys
+            .into_iter()
+            .map(|key| self.0.namespace.key(key.as_ref()).map(Removal::from))
+            .collect::<Result<Vec<_>>>()?;
+        check_batch(removals.len())?;
+        self.0.run(Arc::clone(&self.0).remove_all(removals)).await
+    }
+
+    /// Removes everything of the cache's namespace from every tier.
+    ///
+    /// # Errors
+    ///
+    /// As [`invalidate`](Self::invalidate).
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future does not stop the clear.
+    pub async fn clear(&self) -> Result<()> {
+        self.0.run(Arc::clone(&self.0).clear_all()).await
+    }
+}
+
+impl<V: Send + Sync + 'static> Shared<V> {
+    /// Checks and encodes what a caller inserts.
+    pub(super) fn prepare_insert(&self, key: &str, item: Item<V>) -> Result<(Key, Prepared<V>)> {
+        let key = self.namespace.key(key)?;
+        let prepared = self
+            .prepare(item, Duration::ZERO)
+            .map_err(|(_, error)| error.context(format_args!("insert of `{}`", key.text())))?;
+        Ok((key, prepared))
+    }
+
+    /// Writes to every tier. Flights that are under way do not answer anybody who comes after.
+    pub(super) async fn insert_all(
+        self: Arc<Self>,
+        inserts: Vec<(Key, Prepared<V>)>,
+    ) -> Result<Vec<PutOutcome>> {
+        let puts: Vec<Put> = inserts
+            .iter()
+            .map(|(key, prepared)| Put {
+                key: key.clone(),
+                entry: prepared.entry.clone(),
+                condition: Condition::Always,
+            })
+            .collect();
+        let (below, result) = match &self.stack {
+            Some(stack) => stack.put_up(&puts).await,
+            None => (vec![PutOutcome::Skipped; puts.len()], Ok(())),
+        };
+        let mut outcomes = Vec::with_capacity(below.len());
+        for ((key, prepared), below) in inserts.into_iter().zip(below) {
+            outcomes.push(self.insert_near(&key, prepared, below));
+            self.flights.detach(&key);
+        }
+        result.map(|()| outcomes)
+    }
+
+    fn insert_near(&self, key: &Key, prepared: Prepared<V>, below: PutOutcome) -> PutOutcome {
+        let Some(near) = &self.near else { return below };
+        if below == PutOutcome::Superseded {
+            // The tiers know a newer version than this one, and than what the near tier holds.
+            near.remove(key);
+            return below;
+        }
+        match (near.insert(key, prepared.value, &prepared.entry), below) {
+            (PutOutcome::Superseded, _) => PutOutcome::Superseded,
+            (near, PutOutcome::Skipped) => near,
+            (_, below) => below,
+        }
+    }
+
+    /// Removes from every tier, tries all of them, and fails if one did.
+    pub(super) async fn remove_all(self: Arc<Self>, removals: Vec<Removal>) -> Result<()> {
+        let result = match &self.stack {
+            Some(stack) => stack.remove_many(&removals).await,
+            None => Ok(()),
+        };
+        for Removal { key, .. } in &removals {
+            if let Some(near) = &self.near {
+                near.remove(key);
+            }
+            self.flights.detach(key);
+        }
+        result
+    }
+
+    pub(super) async fn clear_all(self: Arc<Self>) -> Result<()> {
+        let result = match &self.stack {
+            Some(stack) => stack.clear(&self.namespace).await,
+            None => Ok(()),
+        };
+        if let Some(near) = &self.near {
+            near.clear();
+        }
+        self.flights.detach_all();
+        result
+    }
+}

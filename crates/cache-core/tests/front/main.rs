@@ -1,0 +1,6 @@
+//! The typed front over two tiers, under a manual clock.
+
+mod faults;
+mod reading;
+mod single_flight;
+mod support;

@@ -1,0 +1,106 @@
+//! What the tests of the front share: two memory tiers, counted, under a manual clock.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use cache_core::{
+    Builder, ByteSize, Cache, Key, Lookup, ManualClock, MemoryTier, Namespace, Put, PutOutcome,
+    Removal, Result, Tier, TierInfo, Usage,
+};
+
+/// A clock, and two tiers that any number of caches may share, as processes share servers.
+pub(crate) struct Ground {
+    pub(crate) clock: ManualClock,
+    pub(crate) upper: Arc<Counted>,
+    pub(crate) lower: Arc<Counted>,
+}
+
+impl Ground {
+    pub(crate) fn new() -> Self {
+        let clock = ManualClock::new();
+        let tier = |name: &str| {
+            let tier = MemoryTier::new(ByteSize::mib(64), Arc::new(clock.clone())).named(name);
+            Arc::new(Counted { inner: tier, calls: AtomicUsize::new(0) })
+        };
+        Self { upper: tier("upper"), lower: tier("lower"), clock }
+    }
+
+    /// A builder with both tiers: fresh for 10 s, and stale for 60 s more.
+    pub(crate) fn builder(&self) -> Builder<String> {
+        Cache::builder("test")
+            .clock(Arc::new(self.clock.clone()))
+            .tier(self.upper.clone())
+            .tier(self.lower.clone())
+            .ttl(Duration::from_secs(10))
+            .max_stale(Duration::from_secs(60))
+    }
+
+    pub(crate) fn cache(&self) -> Cache<String> {
+        self.builder().build().expect("the settings are valid")
+    }
+
+    /// Calls of the upper and of the lower tier since the last time this was asked.
+    pub(crate) fn calls(&self) -> [usize; 2] {
+        [&self.upper, &self.lower].map(|tier| tier.calls.swap(0, Ordering::SeqCst))
+    }
+}
+
+/// A memory tier that counts its calls.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    inner: MemoryTier,
+    calls: AtomicUsize,
+}
+
+impl Counted {
+    fn count(&self) -> &MemoryTier {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        &self.inner
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl Tier for Counted {
+    fn info(&self) -> &TierInfo {
+        self.inner.info()
+    }
+
+    async fn get(&self, key: &Key) -> Result<Lookup> {
+        self.count().get(key).await
+    }
+
+    async fn get_many(&self, keys: &[Key]) -> Result<Vec<Lookup>> {
+        self.count().get_many(keys).await
+    }
+
+    async fn put_many(&self, puts: &[Put]) -> Result<Vec<PutOutcome>> {
+        self.count().put_many(puts).await
+    }
+
+    async fn remove_many(&self, removals: &[Removal]) -> Result<()> {
+        self.count().remove_many(removals).await
+    }
+
+    async fn clear(&self, namespace: &Namespace) -> Result<()> {
+        self.count().clear(namespace).await
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.inner.ping().await
+    }
+
+    async fn usage(&self) -> Result<Usage> {
+        self.inner.usage().await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.inner.close().await
+    }
+}
