@@ -96,7 +96,7 @@ mod stack {
         let tiers = ["upper", "lower"].map(|name| -> Arc<dyn Tier> {
             Arc::new(MemoryTier::new(ByteSize::mib(64), Arc::clone(&clock)).named(name))
         });
-        Arc::new(Stack::new(tiers.to_vec(), clock).unwrap())
+        Arc::new(Stack::new(tiers.to_vec(), clock).expect("the names differ"))
     }
 
     cache_core::conformance_tests!(Stack, Some(InProcess::new(stacked)));

@@ -198,38 +198,42 @@ impl<V: Send + Sync + 'static> Shared<V> {
     /// answered by its stale value, if it has one.
     async fn settle(&self, each: Vec<(Candidate<V>, Loaded<V>)>) -> Vec<Landing<V>> {
         let mut fills = Vec::new();
-        let mut landings = Vec::with_capacity(each.len());
-        for (candidate, loaded) in each {
-            landings.push(match loaded {
+        let landings = each
+            .into_iter()
+            .map(|(candidate, loaded)| match loaded {
+                Ok((Some(item), cost)) => Ok(Some(self.keep(candidate, item, cost, &mut fills))),
                 Ok((None, _)) => Ok(None),
                 Err(failure) => self.fall_back(candidate.hit, failure),
-                Ok((Some(item), cost)) => {
-                    let version = item.version;
-                    let (value, fresh_for) = match self.prepare(item, cost) {
-                        Ok(prepared) => {
-                            let value = Arc::clone(&prepared.value);
-                            let fresh_for =
-                                prepared.entry.fresh_until.since(prepared.entry.created_at);
-                            fills.push((candidate, prepared));
-                            (value, fresh_for)
-                        }
-                        Err((value, error)) => {
-                            self.note_uncacheable(&candidate.key, &error);
-                            (value, self.ttl.fresh)
-                        }
-                    };
-                    Ok(Some(Hit {
-                        value,
-                        origin: Origin::Load,
-                        age: Duration::ZERO,
-                        fresh_for,
-                        version,
-                    }))
-                }
-            });
-        }
+            })
+            .collect();
         self.fill(fills).await;
         landings
+    }
+
+    /// The answer for a loaded value, which is added to `fills`. A value that cannot be stored is
+    /// answered all the same.
+    fn keep(
+        &self,
+        candidate: Candidate<V>,
+        item: Item<V>,
+        cost: Duration,
+        fills: &mut Vec<(Candidate<V>, Prepared<V>)>,
+    ) -> Hit<V> {
+        let version = item.version;
+        let (value, fresh_for) = match self.prepare(item, cost) {
+            Ok(prepared) => {
+                let Prepared { value, entry } = &prepared;
+                let kept = (Arc::clone(value), entry.fresh_until.since(entry.created_at));
+                fills.push((candidate, prepared));
+                kept
+            }
+            Err((value, error)) => {
+                self.metrics.uncacheable.add(1);
+                tracing::warn!(key = %candidate.key, %error, "a loaded value is not cached");
+                (value, self.ttl.fresh)
+            }
+        };
+        Hit { value, origin: Origin::Load, age: Duration::ZERO, fresh_for, version }
     }
 
     /// Fills the tiers from the bottom up, the near tier last, unless the key has moved meanwhile.
@@ -266,12 +270,6 @@ impl<V: Send + Sync + 'static> Shared<V> {
             }
             None => Err(failure),
         }
-    }
-
-    /// A loaded value is answered even where it cannot be kept.
-    fn note_uncacheable(&self, key: &Key, error: &Error) {
-        self.metrics.uncacheable.add(1);
-        tracing::warn!(%key, %error, "a loaded value is not cached");
     }
 
     fn too_slow(&self) -> Error {

@@ -19,7 +19,7 @@ fn faulty(ground: &Ground) -> (Cache<String>, Faults) {
         .tier(timeout(Duration::from_millis(50)).wrap(upper))
         .tier(ground.lower.clone())
         .build()
-        .unwrap();
+        .expect("the settings are valid");
     (cache, faults)
 }
 
