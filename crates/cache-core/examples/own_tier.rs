@@ -1,0 +1,90 @@
+//! A tier of one's own: every operation of another tier, written to a journal.
+//!
+//!     cargo run -p cache-core --example own_tier
+//!
+//! A wrapper is a tier like any other. The conformance suite (feature `testkit`) checks one with a
+//! line: `cache_core::conformance_tests!(Journalled, …)`.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use cache_core::{
+    ByteSize, Cache, Key, Lookup, MemoryTier, Namespace, Put, PutOutcome, Removal, Result,
+    SystemClock, Tier, TierInfo, Usage,
+};
+
+/// Prints what happens to the tier inside.
+#[derive(Debug)]
+struct Journalled<T>(T);
+
+/// The lint makes sure that a wrapper forgets no method when the trait gets a new one.
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl<T: Tier> Tier for Journalled<T> {
+    fn info(&self) -> &TierInfo {
+        self.0.info()
+    }
+
+    async fn get(&self, key: &Key) -> Result<Lookup> {
+        let lookup = self.0.get(key).await?;
+        println!("  get {key}: {}", if lookup.entry.is_some() { "hit" } else { "miss" });
+        Ok(lookup)
+    }
+
+    async fn get_many(&self, keys: &[Key]) -> Result<Vec<Lookup>> {
+        println!("  get {keys:?}");
+        self.0.get_many(keys).await
+    }
+
+    async fn put_many(&self, puts: &[Put]) -> Result<Vec<PutOutcome>> {
+        let outcomes = self.0.put_many(puts).await?;
+        for (put, outcome) in puts.iter().zip(&outcomes) {
+            println!("  put {}: {outcome:?}", put.key);
+        }
+        Ok(outcomes)
+    }
+
+    async fn remove_many(&self, removals: &[Removal]) -> Result<()> {
+        removals.iter().for_each(|removal| println!("  remove {}", removal.key));
+        self.0.remove_many(removals).await
+    }
+
+    async fn clear(&self, namespace: &Namespace) -> Result<()> {
+        println!("  clear {namespace}");
+        self.0.clear(namespace).await
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.0.ping().await
+    }
+
+    async fn usage(&self) -> Result<Usage> {
+        self.0.usage().await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.0.close().await
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let memory = MemoryTier::new(ByteSize::mib(16), SystemClock::shared());
+    let cache: Cache<String> = Cache::builder("news")
+        .tier(Arc::new(Journalled(memory)))
+        .ttl(Duration::from_secs(600))
+        .build()?;
+
+    println!("the first read loads, and fills the tier:");
+    let load = || async { Ok::<_, std::io::Error>("quarterly results are out".to_owned()) };
+    let news = cache.get_or_load("AAPL", load).await?;
+    println!("{} (from {})", *news, news.origin());
+
+    println!("the second is answered by the near tier and asks nobody:");
+    let news = cache.get_or_load("AAPL", load).await?;
+    println!("{} (from {})", *news, news.origin());
+
+    println!("an invalidation reaches every tier:");
+    cache.invalidate("AAPL").await?;
+    Ok(())
+}
