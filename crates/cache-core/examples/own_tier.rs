@@ -2,8 +2,10 @@
 //!
 //!     cargo run -p cache-core --example own_tier
 //!
-//! A wrapper is a tier like any other. The conformance suite (feature `testkit`) checks one with a
-//! line: `cache_core::conformance_tests!(Journalled, …)`.
+//! A wrapper is a tier like any other, so it is held to the same contract: the tests at the end
+//! run the conformance suite of all tiers (feature `testkit`) on it.
+//!
+//!     cargo test -p cache-core --example own_tier
 
 use std::{sync::Arc, time::Duration};
 
@@ -87,4 +89,41 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("an invalidation reaches every tier:");
     cache.invalidate("AAPL").await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use cache_core::{ManualClock, testkit::Harness};
+
+    use super::*;
+
+    struct Place {
+        clock: ManualClock,
+        tier: Arc<Journalled<MemoryTier>>,
+    }
+
+    impl Place {
+        fn new() -> Self {
+            let clock = ManualClock::new();
+            let memory = MemoryTier::new(ByteSize::mib(64), Arc::new(clock.clone()));
+            Self { clock, tier: Arc::new(Journalled(memory)) }
+        }
+    }
+
+    #[async_trait]
+    impl Harness for Place {
+        async fn open(&self) -> Arc<dyn Tier> {
+            self.tier.clone()
+        }
+
+        fn clock(&self) -> &ManualClock {
+            &self.clock
+        }
+
+        async fn plant(&self, _key: &Key, _bytes: &[u8]) -> bool {
+            false // A memory tier keeps entries, not bytes.
+        }
+    }
+
+    cache_core::conformance_tests!(Journalled, Some(Place::new()));
 }
