@@ -18,7 +18,7 @@ mod tier;
 mod units;
 pub mod wire;
 
-pub use cache::{Builder, Cache, FLIGHTS_MAX, Hit, Item, LoadError, Origin, SourceError};
+pub use cache::{Builder, Cache, FLIGHTS_MAX, Hit, Item, LoadError, Loaded, Origin, SourceError};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 #[cfg(feature = "postcard")]
 pub use codec::Postcard;

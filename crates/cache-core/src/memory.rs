@@ -262,7 +262,7 @@ struct Reclaim(Arc<dyn Clock>);
 impl Reclaim {
     fn after(&self, record: &Record) -> Duration {
         match &record.body {
-            Body::Value(entry) => remaining(entry.expires_at, self.0.now()),
+            Body::Value(entry) => reclaim_after(entry.expires_at, self.0.now()),
             Body::Tombstone => TOMBSTONE_RETENTION,
         }
     }
@@ -284,9 +284,13 @@ impl Expiry<Key, Record> for Reclaim {
     }
 }
 
-/// How long until `deadline`. At least a millisecond, so that moka never drops on insert.
-pub(crate) fn remaining(deadline: Timestamp, now: Timestamp) -> Duration {
-    deadline.since(now).max(Duration::from_millis(1))
+/// How long moka goes on counting an expired record before it gives its room back. Its clock is not
+/// ours: it must never be the first to say that something has expired.
+const RECLAIM_GRACE: Duration = Duration::from_secs(5);
+
+/// After how long moka may give back the room of what expires at `deadline`.
+pub(crate) fn reclaim_after(deadline: Timestamp, now: Timestamp) -> Duration {
+    deadline.since(now) + RECLAIM_GRACE
 }
 
 #[cfg(test)]

@@ -1,1 +1,59 @@
 //! Sources, plans and schedules that keep a tiered cache warm.
+//!
+//! A [`Source`] is asked for values, a [`Plan`] names the keys, and a [`Warmer`] brings one to the
+//! other: it writes what the source returned under the keys that readers read.
+//!
+//! # Examples
+//!
+//! ```
+//! use std::sync::Arc;
+//! use cache_core::Cache;
+//! use cache_warmer::{DataKind, Mode, Plan, Warmer, WarmerConfig, sample};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> cache_core::Result<()> {
+//! let kind = DataKind::Price;
+//! let prices: Cache<serde_json::Value> =
+//!     Cache::builder(kind.namespace()).ttl(kind.ttl()).build()?;
+//! let source = Arc::new(sample::prices());
+//! let warmer = Warmer::new(prices.clone(), source, WarmerConfig::default())?;
+//!
+//! let report = warmer.warm(&Plan::market(), Mode::Due).await;
+//! assert_eq!((report.loaded, report.failed_keys()), (2, 0));
+//! // The sample has prices of five shares, and the report says so.
+//! assert_eq!(report.missing_at_source, report.planned - 2);
+//!
+//! let apple = prices.get("AAPL").await?.expect("it has just been warmed");
+//! assert_eq!(apple["Close"], 430.47);
+//! # Ok(())
+//! # }
+//! ```
+
+mod agenda;
+mod config;
+mod csv;
+mod files;
+#[cfg(feature = "http")]
+mod http;
+mod market;
+mod outcome;
+mod plan;
+mod report;
+mod run;
+pub mod sample;
+mod schedule;
+mod source;
+mod source_error;
+mod warmer;
+
+pub use config::WarmerConfig;
+pub use csv::{CsvConfig, CsvSource};
+#[cfg(feature = "http")]
+pub use http::{HttpConfig, HttpSource};
+pub use market::{DataKind, Group, SYMBOLS, Symbol};
+pub use plan::{PLAN_LEN_MAX, Plan};
+pub use report::{Failures, Report, WarmerStats};
+pub use schedule::Schedule;
+pub use source::{Answer, Source, load_each};
+pub use source_error::{SourceError, SourceErrorKind};
+pub use warmer::{Mode, Progress, Warmer};

@@ -10,9 +10,9 @@ use std::{
 use futures::FutureExt;
 
 use super::{
-    flights::{Landing, Pilot},
+    flights::{Landing, Passenger, Pilot},
     hit::{Hit, Origin},
-    item::Item,
+    item::{Item, Loaded},
     load_error::{Failure, SourceError},
     near::NearFence,
     shared::{Prepared, Shared},
@@ -46,7 +46,7 @@ pub(super) struct Candidate<V> {
 }
 
 /// What a load brought for one key (nothing: its source does not have it), and how long it took.
-type Loaded<V> = Result<(Option<Item<V>>, Duration), Failure>;
+type Brought<V> = Result<(Option<Item<V>>, Duration), Failure>;
 
 impl<V: Send + Sync + 'static> Shared<V> {
     /// A flight of one key.
@@ -83,7 +83,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
         F: FnOnce(Vec<String>) -> Fut + Send,
         Fut: Future<Output = Result<M, E>> + Send,
         M: IntoIterator<Item = (String, I)> + Send,
-        I: Into<Item<V>> + Send,
+        I: Into<Loaded<V, E>> + Send,
         E: SourceError,
     {
         let keys: Vec<Key> = pilots.iter().map(|pilot| pilot.key.clone()).collect();
@@ -106,6 +106,18 @@ impl<V: Send + Sync + 'static> Shared<V> {
         let settled = self.settle(hand_out(open, loaded)).await;
         for (pilot, landing) in waiting.into_iter().zip(settled) {
             pilot.land(landing);
+        }
+    }
+
+    /// Waits for a flight of `key`. Where that was a refresh and failed, a reader who joined it is
+    /// still answered by a stale value, if there is one.
+    pub(super) async fn arrive(&self, key: &Key, passenger: Passenger<V>) -> Landing<V> {
+        let wanted = passenger.wanted();
+        match passenger.arrive().await {
+            Err(failure) if wanted == Wanted::Reload => {
+                self.fall_back(self.look_below(key, Wanted::Fresh).await.hit, failure)
+            }
+            landing => landing,
         }
     }
 
@@ -196,7 +208,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
 
     /// Writes what was loaded to every tier and answers for each key. A key whose load failed is
     /// answered by its stale value, if it has one.
-    async fn settle(&self, each: Vec<(Candidate<V>, Loaded<V>)>) -> Vec<Landing<V>> {
+    async fn settle(&self, each: Vec<(Candidate<V>, Brought<V>)>) -> Vec<Landing<V>> {
         let mut fills = Vec::new();
         let landings = each
             .into_iter()
@@ -285,24 +297,28 @@ impl<V> Candidate<V> {
 }
 
 /// Gives each key its part of what a batch loader brought.
-fn hand_out<V, M, I>(
+fn hand_out<V, M, I, E>(
     open: Vec<Candidate<V>>,
     loaded: Result<(M, Duration), Failure>,
-) -> Vec<(Candidate<V>, Loaded<V>)>
+) -> Vec<(Candidate<V>, Brought<V>)>
 where
     M: IntoIterator<Item = (String, I)>,
-    I: Into<Item<V>>,
+    I: Into<Loaded<V, E>>,
+    E: SourceError,
 {
     let mut loaded =
         loaded.map(|(items, cost)| (items.into_iter().collect::<HashMap<String, I>>(), cost));
+    let mut part = |text: &str| match &mut loaded {
+        Ok((items, cost)) => match items.remove(text).map(Into::into) {
+            Some(Loaded::Item(item)) => Ok((Some(item), *cost)),
+            Some(Loaded::Failed(error)) => Err(Failure::source(error)),
+            None => Ok((None, *cost)),
+        },
+        Err(failure) => Err(failure.clone()),
+    };
     open.into_iter()
         .map(|candidate| {
-            let part = match &mut loaded {
-                Ok((items, cost)) => {
-                    Ok((items.remove(candidate.key.text()).map(Into::into), *cost))
-                }
-                Err(failure) => Err(failure.clone()),
-            };
+            let part = part(candidate.key.text());
             (candidate, part)
         })
         .collect()

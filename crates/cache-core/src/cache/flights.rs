@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::{hit::Hit, load_error::Failure};
+use super::{flight::Wanted, hit::Hit, load_error::Failure};
 use crate::{
     error::{Error, ErrorKind, Result},
     key::Key,
@@ -25,7 +25,18 @@ pub(super) type Landing<V> = std::result::Result<Option<Hit<V>>, Failure>;
 #[derive(Debug)]
 pub(super) struct Flights<V>(Arc<Mutex<HashMap<Key, Flight<V>>>>);
 
-type Flight<V> = watch::Receiver<Option<Landing<V>>>;
+/// A flight under way.
+#[derive(Debug)]
+struct Flight<V> {
+    wanted: Wanted,
+    landing: watch::Receiver<Option<Landing<V>>>,
+}
+
+impl<V> Clone for Flight<V> {
+    fn clone(&self) -> Self {
+        Self { wanted: self.wanted, landing: self.landing.clone() }
+    }
+}
 
 /// The way onto a flight.
 pub(super) enum Boarding<V> {
@@ -44,6 +55,7 @@ pub(super) struct Passenger<V>(Flight<V>);
 #[derive(Debug)]
 pub(super) struct Pilot<V> {
     pub(super) key: Key,
+    wanted: Wanted,
     landing: watch::Sender<Option<Landing<V>>>,
     flights: Flights<V>,
 }
@@ -59,23 +71,29 @@ impl<V> Flights<V> {
         if let Some(flight) = flights.get(key) {
             return Ok(Boarding::Join(Passenger(flight.clone())));
         }
-        self.start(&mut flights, key).map(Boarding::Lead)
+        self.start(&mut flights, key, Wanted::Fresh).map(Boarding::Lead)
     }
 
-    /// Starts a flight of `key` even if there is one. Whoever comes from now on joins this one.
+    /// Starts a refresh of `key` even if there is a flight. Whoever comes from now on joins this
+    /// one.
     pub(super) fn lead(&self, key: &Key) -> Result<Pilot<V>> {
-        self.start(&mut self.0.lock(), key)
+        self.start(&mut self.0.lock(), key, Wanted::Reload)
     }
 
-    fn start(&self, flights: &mut HashMap<Key, Flight<V>>, key: &Key) -> Result<Pilot<V>> {
+    fn start(
+        &self,
+        flights: &mut HashMap<Key, Flight<V>>,
+        key: &Key,
+        wanted: Wanted,
+    ) -> Result<Pilot<V>> {
         if flights.len() >= FLIGHTS_MAX {
             let message = format!("{FLIGHTS_MAX} loads are under way already");
             return Err(Error::new(ErrorKind::Overloaded, message)
                 .hint("the source is slower than it is asked: limit the callers"));
         }
-        let (landing, flight) = watch::channel(None);
-        flights.insert(key.clone(), flight);
-        Ok(Pilot { key: key.clone(), landing, flights: self.clone() })
+        let (landing, receiver) = watch::channel(None);
+        flights.insert(key.clone(), Flight { wanted, landing: receiver });
+        Ok(Pilot { key: key.clone(), wanted, landing, flights: self.clone() })
     }
 
     /// Lets the flight of `key` go on for those aboard, and nobody join it any more: the key was
@@ -97,9 +115,14 @@ impl<V> Clone for Flights<V> {
 }
 
 impl<V> Passenger<V> {
+    /// What the flight is for.
+    pub(super) const fn wanted(&self) -> Wanted {
+        self.0.wanted
+    }
+
     /// Waits until the flight has landed.
     pub(super) async fn arrive(mut self) -> Landing<V> {
-        match self.0.wait_for(Option::is_some).await {
+        match self.0.landing.wait_for(Option::is_some).await {
             Ok(landing) => landing.clone().expect("waited for a landing"),
             Err(_) => {
                 let message = "the load was dropped before it ended, with its runtime";
@@ -112,7 +135,7 @@ impl<V> Passenger<V> {
 impl<V> Pilot<V> {
     /// A way to wait for this flight.
     pub(super) fn passenger(&self) -> Passenger<V> {
-        Passenger(self.landing.subscribe())
+        Passenger(Flight { wanted: self.wanted, landing: self.landing.subscribe() })
     }
 
     /// Ends the flight. Nobody joins it after this, and everybody aboard is told.
@@ -126,7 +149,8 @@ impl<V> Pilot<V> {
     fn leave(&self) {
         let mut flights = self.flights.0.lock();
         let listed = flights.get(&self.key);
-        if listed.is_some_and(|flight| flight.same_channel(&self.landing.subscribe())) {
+        let own = self.landing.subscribe();
+        if listed.is_some_and(|flight| flight.landing.same_channel(&own)) {
             flights.remove(&self.key);
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     entry::{Ttl, Version},
-    error::Result,
+    error,
 };
 
 /// A value to be cached, with what the cache should know about it.
@@ -54,7 +54,7 @@ impl<V> Item<V> {
     }
 
     /// The item's own time to live over the cache's.
-    pub(super) fn ttl_or(&self, default: Ttl) -> Result<Ttl> {
+    pub(super) fn ttl_or(&self, default: Ttl) -> error::Result<Ttl> {
         Ttl {
             fresh: self.fresh.unwrap_or(default.fresh),
             stale: self.stale.unwrap_or(default.stale),
@@ -66,5 +66,41 @@ impl<V> Item<V> {
 impl<V> From<V> for Item<V> {
     fn from(value: V) -> Self {
         Self::new(value)
+    }
+}
+
+/// What a batch loader brought for one key: a value, or why there is none.
+///
+/// A plain value, an [`Item`], and a `Result` of either convert into it, so a loader whose source
+/// answers for each key apart just passes its answers on.
+#[derive(Debug)]
+pub enum Loaded<V, E> {
+    /// A value.
+    Item(Item<V>),
+    /// This key's load failed; the others of the batch did not.
+    Failed(E),
+}
+
+impl<V, E> From<V> for Loaded<V, E> {
+    fn from(value: V) -> Self {
+        Self::Item(Item::new(value))
+    }
+}
+
+impl<V, E> From<Item<V>> for Loaded<V, E> {
+    fn from(item: Item<V>) -> Self {
+        Self::Item(item)
+    }
+}
+
+impl<V, E> From<Result<V, E>> for Loaded<V, E> {
+    fn from(result: Result<V, E>) -> Self {
+        result.map_or_else(Self::Failed, |value| Self::Item(Item::new(value)))
+    }
+}
+
+impl<V, E> From<Result<Item<V>, E>> for Loaded<V, E> {
+    fn from(result: Result<Item<V>, E>) -> Self {
+        result.map_or_else(Self::Failed, Self::Item)
     }
 }

@@ -7,10 +7,10 @@ use super::{
     flight::Wanted,
     flights::{Boarding, Passenger, Pilot},
     hit::Hit,
-    item::Item,
+    item::{Item, Loaded},
     load_error::{Failure, LoadError, SourceError},
 };
-use crate::{error::Result, tier::check_batch};
+use crate::{error::Result, key::Key, tier::check_batch};
 
 impl<V: Send + Sync + 'static> Cache<V> {
     /// The value under `key`, loaded by `loader` where no tier has it fresh.
@@ -58,7 +58,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
                 }
                 Boarding::Join(passenger) => {
                     self.0.metrics.shared_flights.add(1);
-                    let landing = passenger.arrive().await;
+                    let landing = self.0.arrive(&key, passenger).await;
                     // A batch loader may find that its source lacks the key; this one may not.
                     if !matches!(landing, Ok(None)) {
                         break landing;
@@ -99,8 +99,9 @@ impl<V: Send + Sync + 'static> Cache<V> {
     /// The values under `keys`, in their order. `loader` is called at most once, with exactly the
     /// keys that no tier has fresh and that are not already being loaded, each once.
     ///
-    /// It answers with pairs of key and value (a `HashMap` will do). A key that it leaves out is
-    /// one that its source does not have: `Ok(None)`. Pairs that were not asked for are ignored.
+    /// It answers with pairs of key and value (a `HashMap` will do), or of key and `Result` where
+    /// single keys can fail. A key that it leaves out is one that its source does not have:
+    /// `Ok(None)`. Pairs that were not asked for are ignored.
     ///
     /// # Errors
     ///
@@ -121,7 +122,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
         F: FnOnce(Vec<String>) -> Fut + Send + 'static,
         Fut: Future<Output = Result<M, E>> + Send + 'static,
         M: IntoIterator<Item = (String, I)> + Send + 'static,
-        I: Into<Item<V>> + Send + 'static,
+        I: Into<Loaded<V, E>> + Send + 'static,
         E: SourceError,
     {
         self.load_many(keys.into_iter().collect(), Wanted::Fresh, loader).await
@@ -148,7 +149,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
         F: FnOnce(Vec<String>) -> Fut + Send + 'static,
         Fut: Future<Output = Result<M, E>> + Send + 'static,
         M: IntoIterator<Item = (String, I)> + Send + 'static,
-        I: Into<Item<V>> + Send + 'static,
+        I: Into<Loaded<V, E>> + Send + 'static,
         E: SourceError,
     {
         self.load_many(keys.into_iter().collect(), Wanted::Reload, loader).await
@@ -165,7 +166,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
         F: FnOnce(Vec<String>) -> Fut + Send + 'static,
         Fut: Future<Output = Result<M, E>> + Send + 'static,
         M: IntoIterator<Item = (String, I)> + Send + 'static,
-        I: Into<Item<V>> + Send + 'static,
+        I: Into<Loaded<V, E>> + Send + 'static,
         E: SourceError,
     {
         if let Err(error) = self.0.check_open().and_then(|()| check_batch(keys.len())) {
@@ -196,8 +197,11 @@ impl<V: Send + Sync + 'static> Cache<V> {
         if !pilots.is_empty() {
             self.0.tasks.spawn(Arc::clone(&self.0).fly_many(pilots, wanted, loader));
         }
-        for (text, passenger) in passengers {
-            let landing = passenger.arrive().await;
+        for (text, (key, passenger)) in passengers {
+            let landing = match wanted {
+                Wanted::Fresh => self.0.arrive(&key, passenger).await,
+                Wanted::Reload => passenger.arrive().await,
+            };
             if wanted == Wanted::Fresh {
                 self.0.metrics.answered(landing.as_ref().ok().and_then(Option::as_ref));
             }
@@ -212,13 +216,13 @@ impl<V: Send + Sync + 'static> Cache<V> {
         text: &str,
         wanted: Wanted,
         pilots: &mut Vec<Pilot<V>>,
-    ) -> Result<Passenger<V>> {
+    ) -> Result<(Key, Passenger<V>)> {
         let key = self.0.namespace.key(text)?;
         let boarding = match wanted {
             Wanted::Fresh => self.0.flights.board(&key)?,
             Wanted::Reload => Boarding::Lead(self.0.flights.lead(&key)?),
         };
-        Ok(match boarding {
+        let passenger = match boarding {
             Boarding::Join(passenger) => {
                 self.0.metrics.shared_flights.add(1);
                 passenger
@@ -228,6 +232,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
                 pilots.push(pilot);
                 passenger
             }
-        })
+        };
+        Ok((key, passenger))
     }
 }

@@ -18,7 +18,7 @@ pub use builder::Builder;
 use flight::Wanted;
 pub use flights::FLIGHTS_MAX;
 pub use hit::{Hit, Origin};
-pub use item::Item;
+pub use item::{Item, Loaded};
 pub use load_error::{LoadError, SourceError};
 use shared::Shared;
 

@@ -19,7 +19,7 @@ use crate::{
     entry::{Entry, Version},
     fence_table::FenceTable,
     key::Key,
-    memory::remaining,
+    memory::reclaim_after,
     tier::{PutOutcome, Usage},
 };
 
@@ -155,7 +155,7 @@ impl<V: Send + Sync + 'static> Near<V> {
             value,
             version: entry.version,
             created_at: entry.created_at,
-            fresh_until: entry.fresh_until.min(latest),
+            fresh_until: entry.fresh_until,
             expires_at: entry.expires_at.min(latest),
             mark,
             weight,
@@ -227,7 +227,7 @@ impl<V> Expiry<NearKey, NearValue<V>> for Reclaim {
         value: &NearValue<V>,
         _: Instant,
     ) -> Option<Duration> {
-        Some(remaining(value.expires_at, self.0.now()))
+        Some(reclaim_after(value.expires_at, self.0.now()))
     }
 
     fn expire_after_update(
@@ -237,6 +237,6 @@ impl<V> Expiry<NearKey, NearValue<V>> for Reclaim {
         _: Instant,
         _: Option<Duration>,
     ) -> Option<Duration> {
-        Some(remaining(value.expires_at, self.0.now()))
+        Some(reclaim_after(value.expires_at, self.0.now()))
     }
 }

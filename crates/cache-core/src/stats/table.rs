@@ -32,9 +32,11 @@ impl fmt::Display for Table {
         for row in &self.rows {
             let mut line = String::new();
             for (i, (cell, width)) in row.iter().zip(&widths).enumerate() {
+                // By hand: a format's own width ends at 65,535.
+                let padding = " ".repeat(width - cell.chars().count());
                 match i {
-                    0 => line.push_str(&format!("{cell:<width$}")),
-                    _ => line.push_str(&format!("  {cell:>width$}")),
+                    0 => line.extend([cell, padding.as_str()]),
+                    _ => line.extend(["  ", &padding, cell]),
                 }
             }
             writeln!(f, "{}", line.trim_end())?;

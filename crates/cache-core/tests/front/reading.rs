@@ -60,7 +60,8 @@ async fn the_near_tier_keeps_nothing_longer_than_its_own_limit() {
     let ground = Ground::new();
     let cache = ground.builder().near_ttl(Duration::from_secs(1)).build().unwrap();
     cache.insert("k", "v".to_owned()).await.unwrap();
-    assert_eq!(cache.get("k").await.unwrap().unwrap().origin(), &Origin::Near);
+    let hit = cache.get("k").await.unwrap().unwrap();
+    assert_eq!((hit.origin(), hit.fresh_for()), (&Origin::Near, Duration::from_secs(10)));
     ground.clock.advance(Duration::from_secs(1));
     assert_eq!(cache.get("k").await.unwrap().unwrap().origin(), &tier(1, "upper"));
 }
@@ -123,6 +124,23 @@ async fn a_batch_loader_receives_exactly_the_keys_that_missed() {
     // One lookup of the upper and lower tier, and one fill of each.
     assert_eq!(ground.calls(), [2, 2]);
     assert!(cache.get("c").await.unwrap().is_none(), "what was not asked for is not kept");
+}
+
+#[tokio::test]
+async fn a_batch_loader_may_fail_for_single_keys() {
+    let cache = Ground::new().cache();
+    let answers = cache
+        .get_many_or_load(["good", "bad", "nowhere"], |_| async {
+            Ok::<_, &str>([
+                ("good".to_owned(), Ok(Item::new("v".to_owned()))),
+                ("bad".to_owned(), Err("rate limited")),
+            ])
+        })
+        .await;
+    let [good, bad, nowhere] = &answers[..] else { panic!("{answers:?}") };
+    assert_eq!(good.as_ref().unwrap().as_ref().unwrap().as_str(), "v");
+    assert!(matches!(bad, Err(LoadError::Source(e)) if **e == "rate limited"));
+    assert!(matches!(nowhere, Ok(None)));
 }
 
 #[tokio::test]

@@ -220,6 +220,42 @@ async fn single_and_batch_callers_share_a_load() {
 }
 
 #[tokio::test]
+async fn a_reader_who_joins_a_refresh_that_fails_gets_the_stale_value() {
+    let ground = Ground::new();
+    let cache = ground.cache();
+    cache.insert("k", "old".to_owned()).await.unwrap();
+    ground.clock.advance(Duration::from_secs(11));
+    let gate = Arc::new(Notify::new());
+    let refresh = {
+        let (cache, gate) = (cache.clone(), Arc::clone(&gate));
+        let load = || async move {
+            gate.notified().await;
+            Err::<String, _>("down")
+        };
+        tokio::spawn(async move { cache.refresh("k", load).await })
+    };
+    tokio::task::yield_now().await;
+    let readers = [false, true].map(|batch| {
+        let cache = cache.clone();
+        tokio::spawn(async move {
+            let load = || async { Err::<String, _>("not asked") };
+            let load_many = |_| async { Err::<Vec<(String, String)>, _>("not asked") };
+            match batch {
+                false => cache.get_or_load("k", load).await.unwrap(),
+                true => cache.get_many_or_load(["k"], load_many).await.remove(0).unwrap().unwrap(),
+            }
+        })
+    });
+    tokio::task::yield_now().await;
+    gate.notify_one();
+    assert!(matches!(refresh.await.unwrap(), Err(LoadError::Source(e)) if *e == "down"));
+    for reader in readers {
+        let hit = reader.await.unwrap();
+        assert_eq!((hit.as_str(), hit.is_stale()), ("old", true));
+    }
+}
+
+#[tokio::test]
 async fn p1_no_stale_fill_in_the_front() {
     for change in ["invalidate", "insert", "clear"] {
         let ground = Ground::new();

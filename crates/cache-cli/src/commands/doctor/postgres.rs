@@ -1,0 +1,92 @@
+//! What a cache wants of a PostgreSQL server.
+
+use cache_core::ByteSize;
+use cache_postgres::{PostgresConfig, PostgresReport};
+
+use super::check::Check;
+
+/// Dead rows below this many are nothing to speak of, whatever their share.
+const DEAD_ROWS_MIN: u64 = 10_000;
+
+pub(super) fn judge(report: &PostgresReport, config: &PostgresConfig) -> Vec<Check> {
+    vec![
+        // The tier connects to no version that is too old, and to no schema that is too new.
+        Check::ok("version", &report.version),
+        Check::ok(
+            "migrations",
+            format!("schema `{}` is at version {}", config.schema, report.schema_version),
+        ),
+        role(report),
+        durability(report),
+        connections(report, config),
+        table(report),
+    ]
+}
+
+fn role(report: &PostgresReport) -> Check {
+    if report.is_standby {
+        let change = "point `postgres.url` to the primary";
+        return Check::fault("role", "a standby, which refuses writes", change);
+    }
+    Check::ok("role", "a primary")
+}
+
+fn durability(report: &PostgresReport) -> Check {
+    let found =
+        format!("synchronous_commit = {}, fsync = {}", report.synchronous_commit, report.fsync);
+    if report.fsync == "off" {
+        let change =
+            "set `fsync` to on: without it a crash of the machine may corrupt the database";
+        return Check::advice("durability", found, change);
+    }
+    Check::ok("durability", found)
+}
+
+fn connections(report: &PostgresReport, config: &PostgresConfig) -> Check {
+    let (used, max) = (report.connections, report.connections_max);
+    let pool = u64::from(config.pool_size);
+    let found = format!("{used} of {max} in use, {pool} at most from each process");
+    if used + pool > max {
+        let change = "raise `max_connections` on the server, or lower `postgres.pool_size`";
+        return Check::advice("connections", found, change);
+    }
+    Check::ok("connections", found)
+}
+
+fn table(report: &PostgresReport) -> Check {
+    let (live, dead) = (report.live_rows, report.dead_rows);
+    let found =
+        format!("{} in {live} rows, and {dead} dead ones", ByteSize::bytes(report.table_bytes));
+    if dead > live.max(DEAD_ROWS_MIN) {
+        let change = "see that autovacuum runs and keeps up: the table grows with what it leaves";
+        return Check::advice("table", found, change);
+    }
+    Check::ok("table", found)
+}
+
+#[cfg(test)]
+mod tests {
+    use cache_core::ServerUrl;
+
+    use super::*;
+    use crate::commands::doctor::check::Verdict;
+
+    fn worst(change: fn(&mut PostgresReport)) -> Option<Verdict> {
+        let mut report = PostgresReport::default();
+        report.fsync = "on".to_owned();
+        report.connections_max = 100;
+        change(&mut report);
+        let config = PostgresConfig::new(ServerUrl::new("postgres://127.0.0.1/cache"));
+        let checks = judge(&report, &config);
+        checks.into_iter().map(|check| check.verdict).find(|verdict| *verdict != Verdict::Ok)
+    }
+
+    #[test]
+    fn what_breaks_a_promise_is_a_fault_and_what_could_be_better_an_advice() {
+        assert_eq!(worst(|_| ()), None);
+        assert_eq!(worst(|r| r.is_standby = true), Some(Verdict::Fault));
+        assert_eq!(worst(|r| r.fsync = "off".to_owned()), Some(Verdict::Advice));
+        assert_eq!(worst(|r| r.connections = 95), Some(Verdict::Advice));
+        assert_eq!(worst(|r| r.dead_rows = 20_000), Some(Verdict::Advice));
+    }
+}

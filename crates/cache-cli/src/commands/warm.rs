@@ -1,0 +1,220 @@
+//! `warm`: values from a source into every tier, once or for as long as it runs.
+
+mod origin;
+mod watch;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use cache_core::{Cache, Span, Ttl};
+use cache_warmer::{DataKind, Mode, Plan, Report, Warmer, WarmerConfig};
+use clap::{Args, ValueEnum};
+use serde_json::Value;
+
+pub(crate) use self::origin::Origin;
+use self::origin::{Columns, Source};
+use super::Context;
+use crate::{
+    config::{Config, WarmConfig},
+    exit::{BadInput, Exit},
+    output, progress,
+    wiring::Session,
+};
+
+/// How many values are read at once to see whether they were written.
+const READ_BACK_LEN: usize = 1_000;
+
+/// Load values from a source and write them to every tier
+///
+/// Written is under `kind:key`, which is what readers read: `price:AAPL`. What the tiers have fresh
+/// is left alone, unless --forced.
+///
+/// A live source (http) is asked for the market preset unless keys are named, and its values live
+/// as long as their kind of data does: a price 10 s, technical data 5 min, news 10 min, fundamentals
+/// 1 h, macro data 24 h, other data 5 min. A file is asked for all keys that it has, and its values
+/// live for 24 h: they are daily bars of the past, which do not get older by the second, and a price
+/// that is gone after 10 s would be of no use to the next command.
+///
+/// With --format json: the report as an object; with --watch the report of the first round, and at
+/// the end the statistics of all of them. Exits with 1 when the source has none of the keys, and
+/// with 4 when some could not be loaded, or written to every tier.
+#[derive(Args)]
+#[command(
+    verbatim_doc_comment,
+    after_help = "Examples:
+  cache-cli warm
+  cache-cli warm --preset market --source https://quotes.example/{key}.json
+  cache-cli warm --source csv:prices.csv --key-column Symbol --order-column Date --ttl 1h
+  cache-cli warm --keys AAPL,MSFT --forced
+  cache-cli warm --watch --source https://quotes.example/{key}.json"
+)]
+pub(crate) struct Warm {
+    /// `sample` (built in), `csv:PATH`, or the URL of an HTTP/JSON source with `{key}` in it
+    #[arg(long, value_name = "SOURCE")]
+    source: Option<Origin>,
+
+    /// Warm the keys of a preset; `market` has 28 shares, index funds and crypto currencies
+    #[arg(long, value_enum, value_name = "NAME")]
+    preset: Option<Preset>,
+
+    /// Warm these keys, without their namespace
+    #[arg(long, value_name = "KEYS", value_delimiter = ',')]
+    keys: Vec<String>,
+
+    /// Warm the keys of a file, one a line
+    #[arg(long, value_name = "PATH")]
+    keys_file: Option<PathBuf>,
+
+    /// The kind of data and the namespace: price, technical, news, fundamentals, macro or other
+    #[arg(long, value_name = "KIND")]
+    kind: Option<DataKind>,
+
+    /// How long a value is fresh
+    #[arg(long, value_name = "SPAN")]
+    ttl: Option<Span>,
+
+    /// The column of a CSV file that holds the key [default: Ticker]
+    #[arg(long, value_name = "NAME")]
+    key_column: Option<String>,
+
+    /// The column that tells which of a key's rows is the latest [default: the last row is]
+    #[arg(long, value_name = "NAME")]
+    order_column: Option<String>,
+
+    /// Load also what the tiers have fresh
+    #[arg(long)]
+    forced: bool,
+
+    /// Go on until Ctrl-C, and load each value again shortly before it expires
+    #[arg(long, conflicts_with = "forced")]
+    watch: bool,
+}
+
+/// A named set of keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Preset {
+    Market,
+}
+
+impl Warm {
+    pub(super) async fn run(self, context: &Context) -> Result<Exit> {
+        let config = context.config()?;
+        let source = self.source(&config.warm)?;
+        let plan = self.plan(&config.warm, &source)?;
+        let kind = self.kind.or(config.warm.kind).unwrap_or(DataKind::Price);
+        let fresh = self.ttl.or(config.warm.ttl).map_or(source.ttl(kind), |ttl| ttl.0);
+        let ttl = Ttl { fresh, stale: config.max_stale.0 }.validate()?;
+        let warmer_config = warmer_config(&config);
+
+        let session = context.session().await?;
+        let cache = session.cache_with(kind.namespace(), ttl)?;
+        let warmer = Warmer::new(cache.clone(), source.into_shared(), warmer_config)?;
+        let exit = if self.watch {
+            watch::run(&warmer, &plan, context.format).await?
+        } else {
+            let mode = if self.forced { Mode::Forced } else { Mode::Due };
+            let report = once(&warmer, &plan, mode).await;
+            let is_whole = is_written(&session, &cache, &plan, &report).await?;
+            context.format.print(&report)?;
+            if is_whole { exit(&report) } else { Exit::Tier }
+        };
+        session.close(&[cache]).await?;
+        Ok(exit)
+    }
+
+    fn source(&self, config: &WarmConfig) -> Result<Source> {
+        let origin = self.source.clone().or_else(|| config.source.clone()).unwrap_or_default();
+        let columns = Columns {
+            key: self.key_column.clone().or_else(|| config.key_column.clone()),
+            order: self.order_column.clone().or_else(|| config.order_column.clone()),
+        };
+        origin.open(columns, config)
+    }
+
+    /// The keys that the flags name, else those of the configuration, else what suits the source.
+    fn plan(&self, config: &WarmConfig, source: &Source) -> Result<Plan> {
+        let bad = |error: cache_core::Error| BadInput(error.to_string());
+        let by_flags = self.preset.is_some() || !self.keys.is_empty() || self.keys_file.is_some();
+        let (preset, keys) = match by_flags {
+            true => (self.preset, &self.keys),
+            false => (config.preset, &config.keys),
+        };
+        let mut plan = Plan::new(keys.iter().map(|key| key.trim())).map_err(bad)?;
+        if let Some(path) = &self.keys_file {
+            plan = plan.and(&Plan::from_file(path).map_err(bad)?).map_err(bad)?;
+        }
+        match preset {
+            Some(Preset::Market) => plan = plan.and(&Plan::market()).map_err(bad)?,
+            None if plan.is_empty() && !by_flags => plan = source.all_keys().map_err(bad)?,
+            None => {}
+        }
+        if plan.is_empty() {
+            return Err(
+                BadInput("no key is named; see --keys, --keys-file, --preset".into()).into()
+            );
+        }
+        Ok(plan)
+    }
+}
+
+/// One run, with a progress bar where somebody watches.
+async fn once(warmer: &Warmer<Value>, plan: &Plan, mode: Mode) -> Report {
+    let bar = progress::bar(plan.len() as u64, "warming");
+    let advanced = |so_far: &Report| bar.set_position(so_far.done());
+    let report = warmer.warm_with(plan, mode, &advanced).await;
+    bar.finish_and_clear();
+    report
+}
+
+/// Whether every tier has what the report says: a cache that a tier fails still answers its readers,
+/// so the run does not tell.
+async fn is_written(
+    session: &Session,
+    cache: &Cache<Value>,
+    plan: &Plan,
+    report: &Report,
+) -> Result<bool> {
+    let wanted = report.loaded + report.already_fresh;
+    let mut is_written = true;
+    for tier in &session.tiers {
+        let mut present = 0;
+        for texts in plan.keys().chunks(READ_BACK_LEN) {
+            let keys = texts.iter().map(|text| cache.namespace().key(text));
+            let lookups = tier.get_many(&keys.collect::<cache_core::Result<Vec<_>>>()?).await?;
+            present += lookups.iter().filter(|lookup| lookup.entry.is_some()).count() as u64;
+        }
+        if present < wanted {
+            let (name, absent) = (&tier.info().name, wanted - present);
+            output::note(format_args!(
+                "error: {absent} of {wanted} values are not in {name}; see `cache-cli doctor`, and \
+                 whether they are above its `payload_len_max`"
+            ));
+            is_written = false;
+        }
+    }
+    Ok(is_written)
+}
+
+fn warmer_config(config: &Config) -> WarmerConfig {
+    let defaults = WarmerConfig::default();
+    let WarmConfig { concurrency, refresh_ahead, deadline, .. } = &config.warm;
+    WarmerConfig {
+        cache_warming_enabled: config.cache_warming_enabled,
+        cache_warming_interval_seconds: config.cache_warming_interval_seconds,
+        concurrency: concurrency.unwrap_or(defaults.concurrency),
+        refresh_ahead: refresh_ahead.unwrap_or(defaults.refresh_ahead),
+        deadline: *deadline,
+        ..defaults
+    }
+}
+
+fn exit(report: &Report) -> Exit {
+    if report.failed_keys() > 0 {
+        Exit::Tier
+    } else if report.missing_at_source == report.planned {
+        Exit::No
+    } else {
+        Exit::Done
+    }
+}

@@ -1,0 +1,132 @@
+//! From a configuration to tiers and caches.
+
+use std::{sync::Arc, time::Duration};
+
+use cache_core::{Cache, Clock, Error, ErrorKind, Result, SystemClock, Tier, Ttl};
+use cache_postgres::{PostgresConfig, PostgresTier};
+use cache_redis::{RedisConfig, RedisTier};
+use cache_sqlite::{SqliteConfig, SqliteTier};
+use serde_json::Value;
+
+use crate::config::Config;
+
+/// How long the end of a command waits for writes that are under way.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(10);
+
+/// A tier that is configured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Backend<'a> {
+    Redis(&'a RedisConfig),
+    Postgres(&'a PostgresConfig),
+    Sqlite(&'a SqliteConfig),
+}
+
+impl<'a> Backend<'a> {
+    /// The tiers below the near one, in the order in which they are read: Redis, then PostgreSQL,
+    /// or else the SQLite file.
+    pub(crate) fn configured(config: &'a Config) -> Vec<Self> {
+        let redis = config.redis.as_ref().map(Self::Redis);
+        let bottom = match &config.postgres {
+            Some(postgres) => Some(Self::Postgres(postgres)),
+            None => config.sqlite.as_ref().filter(|_| config.embedded).map(Self::Sqlite),
+        };
+        redis.into_iter().chain(bottom).collect()
+    }
+
+    /// Connects, and makes sure that the tier answers.
+    async fn connect(self, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Tier>> {
+        let clock = Arc::clone(clock);
+        Ok(match self {
+            Self::Redis(config) => RedisTier::connect(config.clone(), clock).await?,
+            Self::Postgres(config) => PostgresTier::connect(config, clock).await?,
+            Self::Sqlite(config) => SqliteTier::with_config(config.clone(), clock)?,
+        })
+    }
+}
+
+/// The connected tiers of one run.
+pub(crate) struct Session {
+    pub(crate) config: Config,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) tiers: Vec<Arc<dyn Tier>>,
+}
+
+impl Session {
+    /// Connects to everything that `config` names.
+    ///
+    /// # Errors
+    ///
+    /// What the first tier that cannot be used says, and [`ErrorKind::Config`] when there is none
+    /// that outlives this process.
+    pub(crate) async fn open(config: Config) -> Result<Self> {
+        let backends = Backend::configured(&config);
+        if backends.is_empty() {
+            return Err(no_tier(&config));
+        }
+        let clock = SystemClock::shared();
+        let mut tiers = Vec::with_capacity(backends.len());
+        for backend in backends {
+            tiers.push(backend.connect(&clock).await?);
+        }
+        Ok(Self { clock, tiers, config })
+    }
+
+    /// The cache of one namespace over these tiers.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`cache_core::Builder::build`].
+    pub(crate) fn cache(&self, namespace: &str) -> Result<Cache<Value>> {
+        self.cache_with(namespace, self.config.ttl())
+    }
+
+    /// The same, for values with another time to live.
+    ///
+    /// # Errors
+    ///
+    /// As [`cache`](Self::cache).
+    pub(crate) fn cache_with(&self, namespace: &str, ttl: Ttl) -> Result<Cache<Value>> {
+        let near = &self.config.near;
+        let builder = Cache::builder(namespace)
+            .near(near.bytes_max)
+            .near_ttl(near.ttl.0)
+            .ttl(ttl.fresh)
+            .max_stale(ttl.stale)
+            .clock(Arc::clone(&self.clock));
+        let tiers = self.tiers.iter().map(Arc::clone);
+        tiers.fold(builder, cache_core::Builder::tier).build()
+    }
+
+    /// Finishes what is under way in `caches`, then gives up the connections.
+    ///
+    /// # Errors
+    ///
+    /// When a write is not finished in its time: it may be lost.
+    pub(crate) async fn close(self, caches: &[Cache<Value>]) -> Result<()> {
+        for cache in caches {
+            cache.shutdown(SHUTDOWN_DEADLINE).await?;
+        }
+        for tier in &self.tiers {
+            // Everything was acknowledged; what a tier says while it closes changes none of it.
+            if let Err(error) = tier.close().await {
+                tracing::warn!(tier = %tier.info().name, %error, "a tier did not close cleanly");
+            }
+        }
+        Ok(())
+    }
+}
+
+fn no_tier(config: &Config) -> Error {
+    let (message, hint) = if config.embedded {
+        (
+            "there is no place for the SQLite file: the environment names no home directory",
+            "set HOME, or name the file by --data-file or `sqlite.path`",
+        )
+    } else {
+        (
+            "no tier outlives this process: `embedded` is off, and no server is configured",
+            "add one by --redis-url or --database-url, or leave out --no-embedded",
+        )
+    };
+    Error::new(ErrorKind::Config, message).hint(hint)
+}

@@ -1,0 +1,11 @@
+//! The program as its users run it: each run is a process, in a home of its own.
+
+#![cfg(test)]
+
+mod bad_input;
+mod configuration;
+mod reporting;
+mod servers;
+mod support;
+mod values;
+mod warming;

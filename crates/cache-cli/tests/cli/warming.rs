@@ -1,0 +1,149 @@
+//! Warming from files and from a service, by processes that others read after.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpListener,
+    process::Command,
+    thread,
+};
+
+use crate::support::{Home, Run};
+use serde_json::{Value, json};
+
+#[test]
+fn what_the_sample_has_is_there_for_the_next_process() {
+    let home = Home::new();
+    let (code, report) = home.json(["warm"]);
+    assert_eq!((code, &report["planned"], &report["loaded"]), (0, &json!(5), &json!(5)));
+    let (code, answers) = home.json(["get", "price:AAPL", "price:IBM"]);
+    assert_eq!(code, 0);
+    assert_eq!(answers[0]["value"]["Close"], 430.47);
+    assert_eq!(answers[0]["origin"], "L1 sqlite");
+    let fresh_for_ms = answers[0]["fresh_for_ms"].as_u64().unwrap();
+    assert!(fresh_for_ms > 23 * 3_600_000, "a bar of the past is fresh for a day: {fresh_for_ms}");
+
+    let (_, again) = home.json(["warm"]);
+    assert_eq!((&again["already_fresh"], &again["loaded"]), (&json!(5), &json!(0)));
+    let (_, forced) = home.json(["warm", "--forced"]);
+    assert_eq!((&forced["already_fresh"], &forced["loaded"]), (&json!(0), &json!(5)));
+}
+
+#[test]
+fn keys_come_from_flags_a_file_a_preset_or_the_configuration() {
+    let home = Home::new();
+    let warm = |arguments: &[&str]| {
+        let all = ["warm", "--forced"].iter().chain(arguments).copied();
+        let (code, report) = home.json(all);
+        let count = |name: &str| report[name].as_u64().unwrap();
+        (code, count("planned"), count("loaded"), count("missing_at_source"))
+    };
+    assert_eq!(warm(&["--keys", "AAPL,NONE"]), (0, 2, 1, 1));
+    assert_eq!(warm(&["--keys", "NONE"]), (1, 1, 0, 1));
+    assert_eq!(warm(&["--preset", "market"]), (0, 28, 2, 26));
+    home.write("keys.txt", "# two\nAAPL\nMSFT\n");
+    assert_eq!(warm(&["--keys-file", "keys.txt", "--keys", "IBM"]), (0, 3, 3, 0));
+    home.write("config/cache-cli/config.toml", "[warm]\nkeys = [\"GOOG\"]\nkind = \"macro\"\n");
+    assert_eq!(warm(&[]), (0, 1, 1, 0));
+    assert_eq!(home.run(["get", "macro:GOOG"]).code, 0);
+}
+
+#[test]
+fn a_file_of_ones_own_is_read_by_the_names_of_its_columns() {
+    let home = Home::new();
+    home.write("own.csv", "Symbol,Day,Close\nX,2024-01-02,2.5\nX,2024-01-01,1.5\n");
+    let columns = ["--key-column", "Symbol", "--order-column", "Day", "--ttl", "1h"];
+    let arguments = ["warm", "--source", "csv:own.csv"].iter().chain(&columns);
+    home.run(arguments).done();
+    let (_, answers) = home.json(["get", "price:X"]);
+    assert_eq!(answers[0]["value"], json!({"Day": "2024-01-02", "Close": 2.5}));
+    assert!(answers[0]["fresh_for_ms"].as_u64().unwrap() <= 3_600_000);
+}
+
+/// Answers each request with its path as JSON, and those for `down` with a fault.
+fn serve() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            thread::spawn(move || {
+                let mut head = String::new();
+                let mut reader = BufReader::new(stream.try_clone().unwrap());
+                while reader.read_line(&mut head).is_ok_and(|len| len > 2) {}
+                let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+                let (status, body) = match path.as_str() {
+                    "/down" => ("500 Down", String::new()),
+                    "/none" => ("404 None", String::new()),
+                    _ => ("200 OK", json!({"quote": {"path": path}}).to_string()),
+                };
+                let len = body.len();
+                let answer = format!(
+                    "HTTP/1.1 {status}\r\nContent-Length: {len}\r\nConnection: close\r\n\r\n{body}"
+                );
+                let _ = stream.write_all(answer.as_bytes());
+            });
+        }
+    });
+    port
+}
+
+#[test]
+fn a_service_is_asked_for_each_key_and_its_faults_are_told() {
+    let home = Home::new();
+    home.write("config/cache-cli/config.toml", "[warm]\npointer = \"/quote\"\n");
+    let source = format!("http://127.0.0.1:{}/{{key}}", serve());
+    let warm = |keys: &str| {
+        home.json(["warm", "--source", &source, "--keys", keys, "--kind", "fundamentals"])
+    };
+    let (code, report) = warm("A,none");
+    assert_eq!((code, &report["loaded"]), (0, &json!(1)));
+    let (_, answers) = home.json(["get", "fundamentals:A"]);
+    assert_eq!(answers[0]["value"], json!({"path": "/A"}));
+    let fresh_for_ms = answers[0]["fresh_for_ms"].as_u64().unwrap();
+    assert!((3_000_000..=3_600_000).contains(&fresh_for_ms), "{fresh_for_ms}");
+
+    let (code, report) = warm("B,down");
+    assert_eq!((code, &report["loaded"]), (4, &json!(1)));
+    assert_eq!(report["failed"]["rejected_500"]["keys"], 1);
+}
+
+/// Two ends of a watch: the first round is told when it is over, and a signal ends it in order.
+#[cfg(unix)]
+#[test]
+fn a_watch_ends_with_a_signal_and_says_what_it_did() {
+    for signal in ["INT", "TERM"] {
+        let home = Home::new();
+        let mut child = home.command(["warm", "--watch", "--format", "json"]).spawn().unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut first = String::new();
+        out.read_line(&mut first).unwrap();
+        let first: Value = serde_json::from_str(&first).unwrap();
+        assert_eq!(first["loaded"], 5);
+        let pid = child.id().to_string();
+        assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
+        let mut rest = String::new();
+        out.read_to_string(&mut rest).unwrap();
+        let ended = Run::of(child.wait_with_output().unwrap());
+        assert_eq!(ended.code, 0, "{ended:?}");
+        let stats: Value = serde_json::from_str(&rest).unwrap();
+        assert_eq!((&stats["runs"], &stats["total"]["loaded"]), (&json!(1), &json!(5)));
+        assert_eq!(home.run(["get", "price:MSFT"]).code, 0);
+    }
+}
+
+#[test]
+fn a_value_that_a_tier_did_not_take_is_told() {
+    let home = Home::new();
+    home.write("config/cache-cli/config.toml", "[sqlite]\npayload_len_max = \"16B\"\n");
+    let run = home.run(["warm"]);
+    assert_eq!(run.code, 4, "{run:?}");
+    assert!(run.err.contains("5 of 5 values are not in sqlite"), "{run:?}");
+}
+
+#[test]
+fn a_watch_is_refused_where_warming_is_off_and_a_single_run_is_not() {
+    let home = Home::new();
+    home.write("config/cache-cli/config.toml", "cache_warming_enabled = false\n");
+    home.run(["warm", "--watch"]).refused(3, "cache_warming_enabled");
+    home.run(["warm"]).done();
+}

@@ -1,0 +1,86 @@
+//! What became of one key of a run.
+
+use std::borrow::Cow;
+
+use cache_core::{Error, ErrorKind};
+use tokio::time::Instant;
+
+use crate::source_error::SourceError;
+
+/// A key of a run, by its place in the run's plan, and what became of it.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    pub(crate) place: usize,
+    pub(crate) outcome: Outcome,
+}
+
+/// What became of a key.
+#[derive(Clone, Debug)]
+pub(crate) enum Outcome {
+    /// The cache has it fresh; the source was not asked.
+    AlreadyFresh { due_at: Instant },
+    /// The source brought it.
+    Loaded { due_at: Instant },
+    /// The source does not have it.
+    MissingAtSource,
+    /// There is no telling.
+    Failed(Fault),
+}
+
+/// Why a key failed.
+#[derive(Clone, Debug)]
+pub(crate) struct Fault {
+    /// A word to count by.
+    pub(crate) reason: Cow<'static, str>,
+    pub(crate) message: String,
+    pub(crate) is_retryable: bool,
+}
+
+impl Fault {
+    /// The run's own time was over.
+    pub(crate) fn deadline() -> Self {
+        Self {
+            reason: "deadline".into(),
+            message: "the run reached its deadline first; raise `deadline` or `concurrency`"
+                .to_owned(),
+            is_retryable: true,
+        }
+    }
+
+    /// The schedule was stopped before the key's turn.
+    pub(crate) fn stopped() -> Self {
+        Self {
+            reason: "stopped".into(),
+            message: "the schedule was stopped first".to_owned(),
+            is_retryable: true,
+        }
+    }
+}
+
+impl From<&SourceError> for Fault {
+    fn from(error: &SourceError) -> Self {
+        Self {
+            reason: error.kind().to_string().into(),
+            message: error.to_string(),
+            is_retryable: error.is_retryable(),
+        }
+    }
+}
+
+impl From<&Error> for Fault {
+    fn from(error: &Error) -> Self {
+        let reason = match error.kind() {
+            ErrorKind::Closed => "cache_closed",
+            // The source took longer than the cache lets any load take.
+            ErrorKind::Timeout => "timed_out",
+            ErrorKind::Load => "source_panicked",
+            ErrorKind::Overloaded => "cache_overloaded",
+            _ => "cache",
+        };
+        Self {
+            reason: reason.into(),
+            message: error.to_string(),
+            is_retryable: error.is_retryable(),
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! What runs did: data, and a table.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use cache_core::Table;
+use serde::{Deserialize, Serialize};
+
+use crate::outcome::Outcome;
+
+/// How much of a message is kept.
+const MESSAGE_CHARS_MAX: usize = 500;
+
+/// What one run did, or several together. Counts are keys.
+///
+/// `Display` prints it as a table.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Report {
+    /// Keys that the run was to warm.
+    pub planned: u64,
+    /// Keys that the cache had fresh for long enough; the source was not asked.
+    pub already_fresh: u64,
+    /// Keys whose value the source brought and the cache was given. A key that was changed during
+    /// its load keeps the newer value.
+    pub loaded: u64,
+    /// Keys that the source does not have.
+    pub missing_at_source: u64,
+    /// Keys without an answer, by reason: those of
+    /// [`SourceErrorKind`](crate::SourceErrorKind), `deadline`, `stopped`, `source_panicked`,
+    /// `cache_closed`, `cache_overloaded` and `cache`. What the cache has under them stays.
+    pub failed: BTreeMap<String, Failures>,
+    /// How long it took, in microseconds.
+    pub duration_us: u64,
+    /// Loaded keys a second; nothing where nothing was loaded.
+    pub loaded_per_s: Option<f64>,
+}
+
+/// The keys that failed for one reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Failures {
+    /// How many.
+    pub keys: u64,
+    /// The latest of them, and what to do about it.
+    pub example: String,
+}
+
+impl Report {
+    pub(crate) fn new(planned: usize) -> Self {
+        Self { planned: planned as u64, ..Self::default() }
+    }
+
+    /// Keys that failed, whatever the reason.
+    #[must_use]
+    pub fn failed_keys(&self) -> u64 {
+        self.failed.values().map(|failures| failures.keys).sum()
+    }
+
+    /// Keys that are settled, one way or another: the position of a progress bar of length
+    /// `planned`.
+    #[must_use]
+    pub fn done(&self) -> u64 {
+        self.already_fresh + self.loaded + self.missing_at_source + self.failed_keys()
+    }
+
+    /// How long it took.
+    #[must_use]
+    pub const fn duration(&self) -> Duration {
+        Duration::from_micros(self.duration_us)
+    }
+
+    /// Adds what a later run did. Durations add up.
+    pub fn merge(&mut self, later: &Self) {
+        self.planned += later.planned;
+        self.already_fresh += later.already_fresh;
+        self.loaded += later.loaded;
+        self.missing_at_source += later.missing_at_source;
+        for (reason, failures) in &later.failed {
+            let known = self.failed.entry(reason.clone()).or_default();
+            known.keys += failures.keys;
+            known.example.clone_from(&failures.example);
+        }
+        self.took(self.duration() + later.duration());
+    }
+
+    /// Counts what became of a key.
+    pub(crate) fn count(&mut self, key: &str, outcome: &Outcome) {
+        match outcome {
+            Outcome::AlreadyFresh { .. } => self.already_fresh += 1,
+            Outcome::Loaded { .. } => self.loaded += 1,
+            Outcome::MissingAtSource => self.missing_at_source += 1,
+            Outcome::Failed(fault) => {
+                let failures = self.failed.entry(fault.reason.clone().into_owned()).or_default();
+                failures.keys += 1;
+                failures.example = format!("`{key}`: {}", shortened(&fault.message));
+            }
+        }
+    }
+
+    pub(crate) fn took(&mut self, duration: Duration) {
+        self.duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let seconds = duration.as_secs_f64();
+        self.loaded_per_s =
+            (self.loaded > 0 && seconds > 0.0).then(|| self.loaded as f64 / seconds);
+    }
+}
+
+/// The beginning of a message: it may quote what a source answered, however long that is.
+fn shortened(message: &str) -> String {
+    match message.char_indices().nth(MESSAGE_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &message[..end]),
+        None => message.to_owned(),
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = Table::new([
+            "planned",
+            "already fresh",
+            "loaded",
+            "missing at source",
+            "failed",
+            "duration",
+            "loaded/s",
+        ]);
+        table.row([
+            self.planned.to_string(),
+            self.already_fresh.to_string(),
+            self.loaded.to_string(),
+            self.missing_at_source.to_string(),
+            self.failed_keys().to_string(),
+            format!("{:.1?}", self.duration()),
+            self.loaded_per_s.map_or("-".to_owned(), |rate| format!("{rate:.0}")),
+        ]);
+        write!(f, "{table}")?;
+        for (reason, Failures { keys, example }) in &self.failed {
+            writeln!(f, "failed, {reason}: {keys}, such as {example}")?;
+        }
+        Ok(())
+    }
+}
+
+/// What a warmer did since it was made.
+///
+/// `Display` prints it as two tables.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct WarmerStats {
+    /// Runs that ended: on demand, at startup, and each time that keys of a schedule fell due.
+    pub runs: u64,
+    /// All runs together. Runs may overlap, and their durations add up all the same.
+    pub total: Report,
+    /// The run that ended last.
+    pub last: Option<Report>,
+}
+
+impl WarmerStats {
+    pub(crate) fn add(&mut self, report: &Report) {
+        self.runs += 1;
+        self.total.merge(report);
+        self.last = Some(report.clone());
+    }
+}
+
+impl fmt::Display for WarmerStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "warming runs: {}", self.runs)?;
+        write!(f, "{}", self.total)?;
+        match &self.last {
+            Some(last) => write!(f, "the last of them\n{last}"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::outcome::Fault;
+
+    fn report() -> Report {
+        let mut report = Report::new(5);
+        report.count("a", &Outcome::Loaded { due_at: Instant::now() });
+        report.count("b", &Outcome::AlreadyFresh { due_at: Instant::now() });
+        report.count("c", &Outcome::MissingAtSource);
+        report.count("d", &Outcome::Failed(Fault::deadline()));
+        report.count("e", &Outcome::Failed(Fault::deadline()));
+        report.took(Duration::from_millis(500));
+        report
+    }
+
+    #[test]
+    fn every_key_is_counted_once_and_failures_by_reason() {
+        let report = report();
+        assert_eq!((report.done(), report.failed_keys()), (5, 2));
+        assert_eq!(report.failed["deadline"].keys, 2);
+        assert_eq!(report.loaded_per_s, Some(2.0));
+    }
+
+    #[test]
+    fn a_long_message_is_cut() {
+        let mut report = Report::new(1);
+        let fault = Fault { message: "é".repeat(10_000), ..Fault::deadline() };
+        report.count("a", &Outcome::Failed(fault));
+        let example = &report.failed["deadline"].example;
+        assert_eq!(example.chars().count(), "`a`: ".len() + MESSAGE_CHARS_MAX + 1);
+    }
+
+    #[test]
+    fn runs_add_up() {
+        let mut stats = WarmerStats::default();
+        stats.add(&report());
+        stats.add(&report());
+        assert_eq!((stats.runs, stats.total.planned, stats.total.done()), (2, 10, 10));
+        assert_eq!(stats.total.duration(), Duration::from_secs(1));
+        assert_eq!(stats.total.loaded_per_s, Some(2.0));
+        assert_eq!(stats.last, Some(report()));
+    }
+
+    #[test]
+    fn a_report_is_data_and_a_table() {
+        let report = report();
+        let json = serde_json::to_string(&report).unwrap();
+        assert_eq!(serde_json::from_str::<Report>(&json).unwrap(), report);
+        let text = report.to_string();
+        for part in ["missing at source", "500.0ms", "failed, deadline: 2, such as `e`: the run"] {
+            assert!(text.contains(part), "{text}");
+        }
+        let stats = WarmerStats { runs: 1, last: Some(report.clone()), total: report };
+        assert!(stats.to_string().contains("warming runs: 1"), "{stats}");
+    }
+}

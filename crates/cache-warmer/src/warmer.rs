@@ -1,0 +1,140 @@
+//! Brings a source's values into a cache.
+
+use std::{fmt, sync::Arc};
+
+use cache_core::{Cache, Result};
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::WarmerConfig,
+    plan::Plan,
+    report::{Report, WarmerStats},
+    run::Runner,
+    schedule::Schedule,
+    source::Source,
+};
+
+/// Which keys of a plan are loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Mode {
+    /// Those that the cache does not have, has stale, or will have stale within
+    /// [`lead`](WarmerConfig::lead).
+    Due,
+    /// All of them.
+    Forced,
+}
+
+/// Is told how a run goes on. Closures over a [`Report`] are one.
+pub trait Progress: Send + Sync {
+    /// Some more keys are settled. `so_far` is the run's report up to here, without its duration;
+    /// [`done`](Report::done) of [`planned`](Report::planned) is how far it got.
+    fn advanced(&self, so_far: &Report);
+}
+
+impl<F: Fn(&Report) + Send + Sync> Progress for F {
+    fn advanced(&self, so_far: &Report) {
+        self(so_far);
+    }
+}
+
+/// Loads keys from a source into a cache, before anybody asks for them.
+///
+/// Cheap to clone; clones share their bound on concurrent loads and their statistics.
+///
+/// A value is written under the key that readers read, with the fence that was read before its
+/// load: warming never undoes an insert or an invalidation, and never replaces a newer version. A
+/// load that fails leaves what the cache has.
+pub struct Warmer<V>(Arc<Runner<V>>);
+
+impl<V: Send + Sync + 'static> Warmer<V> {
+    /// A warmer of `cache` from `source`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`](cache_core::ErrorKind::Config) for a setting out of its range.
+    pub fn new(cache: Cache<V>, source: Arc<dyn Source<V>>, config: WarmerConfig) -> Result<Self> {
+        config.validate()?;
+        Ok(Self(Arc::new(Runner {
+            cache,
+            source,
+            permits: Arc::new(Semaphore::new(config.concurrency)),
+            config,
+            stats: Mutex::default(),
+        })))
+    }
+
+    /// Warms the keys of `plan` now.
+    ///
+    /// Failures are no error: the report counts them by reason.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped, no further load is started. Those under way go on and fill the
+    /// cache. The run is not counted.
+    pub async fn warm(&self, plan: &Plan, mode: Mode) -> Report {
+        self.warm_with(plan, mode, &|_: &Report| ()).await
+    }
+
+    /// As [`warm`](Self::warm), and tells `progress` how it goes on.
+    ///
+    /// # Cancel safety
+    ///
+    /// As `warm`.
+    pub async fn warm_with(&self, plan: &Plan, mode: Mode, progress: &dyn Progress) -> Report {
+        let never = CancellationToken::new();
+        self.0.run(plan, mode, &never, &mut |_, so_far| progress.advanced(so_far)).await
+    }
+
+    /// Warms what is due of `plan` once, unless `cache_warming_enabled` is off.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`warm`](Self::warm).
+    pub async fn run_at_startup(&self, plan: &Plan) -> Option<Report> {
+        if !self.0.config.cache_warming_enabled {
+            return None;
+        }
+        Some(self.warm(plan, Mode::Due).await)
+    }
+
+    /// Keeps the keys of `plan` warm from now on, unless `cache_warming_enabled` is off.
+    ///
+    /// It begins at once with what is due, and then loads each key shortly before it expires
+    /// ([`lead`](WarmerConfig::lead)). What cannot be loaded is tried again after 1 s, 2 s, 4 s, and
+    /// so on up to the interval; what the source does not have, or refuses for good, after the
+    /// interval.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    #[must_use = "a dropped schedule ends"]
+    pub fn spawn_schedule(&self, plan: &Plan) -> Option<Schedule> {
+        let enabled = self.0.config.cache_warming_enabled;
+        enabled.then(|| Schedule::spawn(Arc::clone(&self.0), plan.clone()))
+    }
+
+    /// What all runs of this warmer and its clones did so far.
+    #[must_use]
+    pub fn stats(&self) -> WarmerStats {
+        self.0.stats.lock().clone()
+    }
+}
+
+impl<V> Clone for Warmer<V> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<V> fmt::Debug for Warmer<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Warmer")
+            .field("cache", &self.0.cache)
+            .field("source", &self.0.source)
+            .field("config", &self.0.config)
+            .finish_non_exhaustive()
+    }
+}

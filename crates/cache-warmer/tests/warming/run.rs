@@ -1,0 +1,289 @@
+//! What one run does.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::support::{Fake, prices};
+use cache_core::{
+    ByteSize, Cache, ErrorKind, Item, Layer, ManualClock, MemoryTier, Origin, Span, Version,
+    testkit::{Fault, Faults},
+};
+use cache_warmer::{Mode, Plan, Report, Source, Warmer, WarmerConfig};
+use parking_lot::Mutex;
+
+fn plan<const N: usize>(keys: [&str; N]) -> Plan {
+    Plan::new(keys).expect("valid keys")
+}
+
+fn warmer(cache: &Cache<String>, source: &Arc<Fake>) -> Warmer<String> {
+    warmer_with(cache, source, WarmerConfig::default())
+}
+
+fn warmer_with(cache: &Cache<String>, source: &Arc<Fake>, config: WarmerConfig) -> Warmer<String> {
+    Warmer::new(cache.clone(), Arc::clone(source) as Arc<dyn Source<String>>, config)
+        .expect("the settings are fine")
+}
+
+#[tokio::test]
+async fn warming_writes_under_the_keys_that_readers_read() {
+    let tier = MemoryTier::shared(ByteSize::mib(1), Arc::new(ManualClock::new()));
+    let clock = Arc::new(ManualClock::new());
+    let build = || Cache::builder("price").clock(clock.clone()).tier(tier.clone()).build().unwrap();
+    let (cache, another): (Cache<String>, Cache<String>) = (build(), build());
+    let report =
+        warmer(&cache, &Arc::new(Fake::new())).warm(&plan(["AAPL", "IBM"]), Mode::Due).await;
+    assert_eq!((report.planned, report.loaded, report.done()), (2, 2, 2));
+    let hit = cache.get("AAPL").await.unwrap().unwrap();
+    assert_eq!((hit.as_str(), hit.origin()), ("AAPL#1", &Origin::Near));
+    // And in the tier below, for the caches of other processes.
+    assert_eq!(another.get("IBM").await.unwrap().unwrap().as_str(), "IBM#1");
+}
+
+#[tokio::test]
+async fn what_is_fresh_is_not_loaded_unless_it_is_forced() {
+    let (cache, source) = (prices(), Arc::new(Fake::new()));
+    let warmer = warmer(&cache, &source);
+    cache.insert("AAPL", "inserted".to_owned()).await.unwrap();
+    let plan = plan(["AAPL", "IBM"]);
+    let report = warmer.warm(&plan, Mode::Due).await;
+    assert_eq!((report.already_fresh, report.loaded, source.loads_of("AAPL")), (1, 1, 0));
+    let report = warmer.warm(&plan, Mode::Forced).await;
+    assert_eq!((report.already_fresh, report.loaded, source.loads_of("AAPL")), (0, 2, 1));
+    assert_eq!(cache.get("AAPL").await.unwrap().unwrap().as_str(), "AAPL#1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_expires_within_the_lead_is_loaded_again() {
+    let (cache, source) = (prices(), Arc::new(Fake::new()));
+    let warmer = warmer(&cache, &source);
+    let plan = plan(["AAPL"]);
+    for (after_ms, loads) in [(0, 1), (6_999, 1), (1, 2), (20_000, 3)] {
+        tokio::time::advance(Duration::from_millis(after_ms)).await;
+        warmer.warm(&plan, Mode::Due).await;
+        assert_eq!(source.loads_of("AAPL"), loads, "{after_ms} ms later");
+    }
+}
+
+#[tokio::test]
+async fn failures_are_counted_by_reason_and_do_not_stop_the_others() {
+    for batch_len_max in [1, 2, 100] {
+        let cache = prices();
+        let source = Arc::new(Fake::new().batches_of(batch_len_max));
+        cache.insert("fails-2", "kept".to_owned()).await.unwrap();
+        let plan = plan(["fails-1", "AAPL", "missing", "fails-2", "garbage", "IBM"]);
+        let report = warmer(&cache, &source).warm(&plan, Mode::Forced).await;
+        assert_eq!((report.loaded, report.missing_at_source, report.done()), (2, 1, 6));
+        let reasons: Vec<(&str, u64)> =
+            report.failed.iter().map(|(reason, of)| (reason.as_str(), of.keys)).collect();
+        assert_eq!(reasons, [("malformed", 1), ("rejected_429", 2)]);
+        let example = &report.failed["rejected_429"].example;
+        assert!(example.contains("asked too often; ask less"), "{example}");
+        // A source that fails leaves what is there, and nothing false.
+        assert_eq!(cache.get("fails-2").await.unwrap().unwrap().as_str(), "kept");
+        assert!(cache.get("garbage").await.unwrap().is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_source_that_panics_is_a_reason_like_any_other() {
+    let (cache, source) = (prices(), Arc::new(Fake::new().batches_of(1)));
+    let report = warmer(&cache, &source).warm(&plan(["panics", "AAPL"]), Mode::Due).await;
+    assert_eq!((report.loaded, report.failed["source_panicked"].keys), (1, 1));
+}
+
+#[tokio::test]
+async fn a_source_that_answers_for_too_few_keys_is_malformed() {
+    #[derive(Debug)]
+    struct Short;
+
+    #[async_trait::async_trait]
+    impl Source<String> for Short {
+        async fn load(&self, _: &str) -> cache_warmer::Answer<String> {
+            Ok(Some(Item::new("shifted".to_owned())))
+        }
+
+        async fn load_many(&self, keys: &[String]) -> Vec<cache_warmer::Answer<String>> {
+            vec![self.load(&keys[1]).await]
+        }
+
+        fn batch_len_max(&self) -> usize {
+            2
+        }
+    }
+
+    let cache = prices();
+    let warmer = Warmer::new(cache.clone(), Arc::new(Short), WarmerConfig::default()).unwrap();
+    let report = warmer.warm(&plan(["a", "b"]), Mode::Due).await;
+    assert_eq!(report.failed["malformed"].keys, 2);
+    assert!(cache.get("a").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn calls_of_the_source_are_bounded_over_all_runs() {
+    let (cache, source) = (prices(), Arc::new(Fake::new().batches_of(2).closed()));
+    let config = WarmerConfig { concurrency: 3, ..WarmerConfig::default() };
+    let warmer = warmer_with(&cache, &source, config);
+    let keys = |prefix: &str| Plan::new((0..20).map(|i| format!("{prefix}{i}"))).unwrap();
+    let (one, two) = (keys("a"), keys("b"));
+    let test = async {
+        source.under_way(3).await;
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(source.calls(), 3);
+        source.open();
+    };
+    let (one, two, ()) =
+        tokio::join!(warmer.warm(&one, Mode::Due), warmer.warm(&two, Mode::Forced), test);
+    assert_eq!((one.loaded, two.loaded), (20, 20));
+    assert_eq!((source.calls(), source.most_under_way()), (20, 3));
+}
+
+#[tokio::test]
+async fn a_batch_is_as_long_as_both_the_source_and_the_setting_permit() {
+    for (source_max, batch_len, calls) in [(100, 100, 1), (100, 4, 3), (5, 100, 2), (0, 100, 10)] {
+        let (cache, source) = (prices(), Arc::new(Fake::new().batches_of(source_max)));
+        let config = WarmerConfig { batch_len, ..WarmerConfig::default() };
+        let plan = Plan::new((0..10).map(|i| i.to_string())).unwrap();
+        let report = warmer_with(&cache, &source, config).warm(&plan, Mode::Due).await;
+        assert_eq!((report.loaded, source.calls()), (10, calls), "{source_max} and {batch_len}");
+    }
+}
+
+#[tokio::test]
+async fn an_invalidation_during_a_warm_up_is_not_undone() {
+    for mode in [Mode::Due, Mode::Forced] {
+        let (cache, source) = (prices(), Arc::new(Fake::new().closed()));
+        let warmer = warmer(&cache, &source);
+        let plan = plan(["AAPL", "IBM"]);
+        let change = async {
+            source.under_way(1).await;
+            cache.invalidate("AAPL").await.unwrap();
+            cache.insert("IBM", "newer".to_owned()).await.unwrap();
+            source.open();
+        };
+        tokio::join!(warmer.warm(&plan, mode), change);
+        assert!(cache.get("AAPL").await.unwrap().is_none());
+        assert_eq!(cache.get("IBM").await.unwrap().unwrap().as_str(), "newer");
+    }
+}
+
+#[tokio::test]
+async fn a_warm_up_does_not_replace_a_newer_version() {
+    let (cache, source) = (prices(), Arc::new(Fake::new().version(Version(7))));
+    let newer = Item::new("newer".to_owned()).version(Version(8));
+    cache.insert("AAPL", newer).await.unwrap();
+    warmer(&cache, &source).warm(&plan(["AAPL", "IBM"]), Mode::Forced).await;
+    assert_eq!(source.loads_of("AAPL"), 1);
+    assert_eq!(cache.get("AAPL").await.unwrap().unwrap().as_str(), "newer");
+    assert_eq!(cache.get("IBM").await.unwrap().unwrap().version(), Some(Version(7)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_ends_at_its_deadline_and_says_what_is_left() {
+    let (cache, source) = (prices(), Arc::new(Fake::new().batches_of(1)));
+    let config =
+        WarmerConfig { concurrency: 2, deadline: Some(Span::secs(1)), ..WarmerConfig::default() };
+    let warmer = warmer_with(&cache, &source, config);
+    let plan = plan(["hangs-1", "AAPL", "hangs-2", "IBM", "MSFT"]);
+    let report = warmer.warm(&plan, Mode::Due).await;
+    assert_eq!((report.loaded, report.failed["deadline"].keys, report.done()), (1, 4, 5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_hangs_is_given_up_after_the_caches_load_timeout() {
+    let (cache, source) = (prices(), Arc::new(Fake::new().batches_of(1)));
+    let report = warmer(&cache, &source).warm(&plan(["hangs", "AAPL"]), Mode::Due).await;
+    assert_eq!((report.loaded, report.failed["timed_out"].keys), (1, 1));
+    let example = &report.failed["timed_out"].example;
+    assert!(example.contains("`hangs`") && example.contains("load_timeout"), "{example}");
+}
+
+#[tokio::test]
+async fn a_dropped_run_starts_nothing_more_and_what_it_started_fills_the_cache() {
+    let (cache, source) = (prices(), Arc::new(Fake::new().batches_of(1).closed()));
+    let config = WarmerConfig { concurrency: 1, ..WarmerConfig::default() };
+    let warmer = warmer_with(&cache, &source, config);
+    let plan = plan(["AAPL", "IBM"]);
+    tokio::select! {
+        _ = warmer.warm(&plan, Mode::Due) => unreachable!("the source is closed"),
+        () = source.under_way(1) => {}
+    }
+    source.open();
+    cache.shutdown(Duration::from_secs(60)).await.unwrap();
+    assert!(cache.peek("AAPL").is_some());
+    assert_eq!((source.calls(), warmer.stats().runs), (1, 0));
+}
+
+#[tokio::test]
+async fn a_tier_that_is_down_keeps_nobody_from_warming_the_others() {
+    let faults = Faults::new();
+    let clock = Arc::new(ManualClock::new());
+    let tier = MemoryTier::shared(ByteSize::mib(1), clock.clone());
+    let tier = faults.layer().wrap(tier);
+    let cache: Cache<String> = Cache::builder("price").clock(clock).tier(tier).build().unwrap();
+    faults.always(Fault::Fail(ErrorKind::Unavailable));
+    let report = warmer(&cache, &Arc::new(Fake::new())).warm(&plan(["AAPL"]), Mode::Due).await;
+    assert_eq!(report.loaded, 1);
+    assert_eq!(cache.get("AAPL").await.unwrap().unwrap().origin(), &Origin::Near);
+}
+
+#[tokio::test]
+async fn a_closed_cache_is_a_reason_like_any_other() {
+    let (cache, source) = (prices(), Arc::new(Fake::new()));
+    cache.shutdown(Duration::ZERO).await.unwrap();
+    let report = warmer(&cache, &source).warm(&plan(["AAPL"]), Mode::Due).await;
+    assert_eq!((report.failed["cache_closed"].keys, source.calls()), (1, 0));
+}
+
+#[tokio::test]
+async fn progress_goes_on_to_the_last_key() {
+    let (cache, source) = (prices(), Arc::new(Fake::new().batches_of(3)));
+    let seen = Mutex::new(Vec::new());
+    let progress = |so_far: &Report| seen.lock().push((so_far.done(), so_far.planned));
+    let plan = Plan::new((0..10).map(|i| i.to_string())).unwrap();
+    let report = warmer(&cache, &source).warm_with(&plan, Mode::Due, &progress).await;
+    let seen = seen.into_inner();
+    assert!(seen.is_sorted(), "{seen:?}");
+    assert_eq!(seen.last(), Some(&(report.done(), 10)));
+    assert!(seen.len() >= 4, "{seen:?}");
+}
+
+#[tokio::test]
+async fn statistics_are_of_all_runs_and_of_the_last() {
+    let (cache, source) = (prices(), Arc::new(Fake::new()));
+    let warmer = warmer(&cache, &source);
+    warmer.warm(&plan(["AAPL", "missing"]), Mode::Due).await;
+    let report = warmer.clone().warm(&plan(["AAPL"]), Mode::Due).await;
+    let stats = warmer.stats();
+    assert_eq!((stats.runs, stats.total.planned, stats.total.loaded), (2, 3, 1));
+    assert_eq!(stats.last, Some(report));
+    assert_eq!(source.loaded_keys().len(), 2);
+}
+
+#[tokio::test]
+async fn an_empty_plan_is_done_at_once() {
+    let (cache, source) = (prices(), Arc::new(Fake::new()));
+    let report = warmer(&cache, &source).warm(&plan([]), Mode::Forced).await;
+    assert_eq!((report.planned, report.done(), source.calls()), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn warming_that_is_switched_off_is_done_on_demand_only() {
+    let (cache, source) = (prices(), Arc::new(Fake::new()));
+    let config = WarmerConfig { cache_warming_enabled: false, ..WarmerConfig::default() };
+    let off = warmer_with(&cache, &source, config);
+    let plan = plan(["AAPL"]);
+    assert_eq!(off.run_at_startup(&plan).await, None);
+    assert!(off.spawn_schedule(&plan).is_none());
+    assert_eq!(source.calls(), 0);
+    assert_eq!(off.warm(&plan, Mode::Due).await.loaded, 1);
+    let on = warmer(&cache, &source);
+    assert_eq!(on.run_at_startup(&plan).await.map(|report| report.already_fresh), Some(1));
+}
+
+#[tokio::test]
+async fn settings_out_of_range_make_no_warmer() {
+    let config = WarmerConfig { concurrency: 0, ..WarmerConfig::default() };
+    let error = Warmer::new(prices(), Arc::new(Fake::new()), config).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+}
