@@ -1,6 +1,6 @@
 //! One run over a plan: look at what the cache has, load what is due, count what became of it.
 
-use std::{collections::HashMap, ops::Range, pin::pin, sync::Arc, time::Duration};
+use std::{ops::Range, pin::pin, sync::Arc, time::Duration};
 
 use cache_core::{Cache, Hit, Item, LoadError};
 use futures::{Stream, StreamExt, stream};
@@ -143,70 +143,39 @@ impl<V: Send + Sync + 'static> Runner<V> {
         if stop.is_cancelled() {
             return keys.iter().map(|_| Outcome::Failed(Fault::stopped())).collect();
         }
-        let (source, refusals) = (Arc::clone(&self.source), Refusals::default());
-        let loader = {
-            let refusals = Arc::clone(&refusals);
-            move |keys| ask(source, keys, refusals, permit)
-        };
-        let answers = self.cache.refresh_many(keys.iter().copied(), loader).await;
-        let mut refusals = std::mem::take(&mut *refusals.lock());
-        keys.into_iter()
-            .zip(answers)
-            .map(|(key, answer)| self.outcome(refusals.remove(key), answer))
-            .collect()
+        let source = Arc::clone(&self.source);
+        let loader = move |keys| ask(source, keys, permit);
+        let answers = self.cache.refresh_many(keys, loader).await;
+        answers.into_iter().map(|answer| self.outcome(answer)).collect()
     }
 
-    fn outcome(
-        &self,
-        refusal: Option<SourceError>,
-        answer: Result<Option<Hit<V>>, LoadError<SourceError>>,
-    ) -> Outcome {
-        match (refusal, answer) {
-            (Some(error), _) => Outcome::Failed(Fault::from(&error)),
-            (None, Ok(Some(hit))) => {
+    fn outcome(&self, answer: Result<Option<Hit<V>>, LoadError<SourceError>>) -> Outcome {
+        match answer {
+            Ok(Some(hit)) => {
                 Outcome::Loaded { due_at: Instant::now() + Life::of(&hit).due_in(&self.config) }
             }
-            (None, Ok(None)) => Outcome::MissingAtSource,
-            (None, Err(LoadError::Source(error))) => Outcome::Failed(Fault::from(&*error)),
-            (None, Err(LoadError::Cache(error))) => Outcome::Failed(Fault::from(&error)),
+            Ok(None) => Outcome::MissingAtSource,
+            Err(LoadError::Source(error)) => Outcome::Failed(Fault::from(&*error)),
+            Err(LoadError::Cache(error)) => Outcome::Failed(Fault::from(&error)),
         }
     }
 }
-
-/// Which keys of a call the source could not answer, and why.
-type Refusals = Arc<Mutex<HashMap<String, SourceError>>>;
 
 /// Asks the source on the cache's own task, which goes on when the run is dropped: the permit is
 /// held here, by the call itself.
 async fn ask<V: Send + 'static>(
     source: Arc<dyn Source<V>>,
     keys: Vec<String>,
-    refusals: Refusals,
     _permit: OwnedSemaphorePermit,
-) -> Result<Vec<(String, Item<V>)>, SourceError> {
+) -> Result<Vec<(String, Result<Item<V>, SourceError>)>, SourceError> {
     let answers = source.load_many(&keys).await;
     if answers.len() != keys.len() {
         let message = format!("the source gave {} answers for {} keys", answers.len(), keys.len());
         return Err(SourceError::new(SourceErrorKind::Malformed, message)
             .hint("`load_many` must answer for each key, in their order"));
     }
-    let asked = keys.len();
-    let mut items = Vec::new();
-    let mut refused = HashMap::new();
-    for (key, answer) in keys.into_iter().zip(answers) {
-        match answer {
-            Ok(Some(item)) => items.push((key, item)),
-            Ok(None) => {}
-            Err(error) => {
-                refused.insert(key, error);
-            }
-        }
-    }
-    // Readers may have joined this load. Where there is nothing but failures they are told so, and
-    // not that the source does not have their key.
-    let failure = refused.values().next().filter(|_| refused.len() == asked).cloned();
-    *refusals.lock() = refused;
-    failure.map_or(Ok(items), Err)
+    let brought = keys.into_iter().zip(answers);
+    Ok(brought.filter_map(|(key, answer)| Some((key, answer.transpose()?))).collect())
 }
 
 /// The count of a run.

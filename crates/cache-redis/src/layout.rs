@@ -1,0 +1,103 @@
+//! Where things lie in Redis.
+//!
+//! | key | content |
+//! |-----|---------|
+//! | `prefix:namespace` | the control key: two marks, see [`Control`] |
+//! | `prefix:namespace:text` | a record, see [`cache_core::wire`] |
+//!
+//! Neither prefix nor namespace holds a colon or a glob character, so no record's key is a control
+//! key, and the pattern `prefix:namespace:*` matches the records of one namespace exactly.
+
+use bb8_redis::redis::{RedisWrite, ToRedisArgs, Value};
+use cache_core::{Fence, Key};
+
+/// The names of the keys that one tier uses.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
+    prefix: String,
+}
+
+impl Layout {
+    pub(crate) fn new(prefix: String) -> Self {
+        Self { prefix }
+    }
+
+    pub(crate) fn control<'a>(&'a self, namespace: &'a str) -> Name<'a> {
+        Name { prefix: &self.prefix, rest: namespace }
+    }
+
+    pub(crate) fn record<'a>(&'a self, key: &'a Key) -> Name<'a> {
+        Name { prefix: &self.prefix, rest: key.encoded() }
+    }
+
+    /// What matches the records of `namespace`.
+    pub(crate) fn records(&self, namespace: &str) -> String {
+        format!("{}:{namespace}:*", self.prefix)
+    }
+}
+
+/// The name of a key in Redis, written into a command without a copy of its own.
+pub(crate) struct Name<'a> {
+    prefix: &'a str,
+    rest: &'a str,
+}
+
+impl ToRedisArgs for Name<'_> {
+    fn write_redis_args<W: ?Sized + RedisWrite>(&self, out: &mut W) {
+        out.write_arg_fmt(format_args!("{}:{}", self.prefix, self.rest));
+    }
+}
+
+/// What a control key holds: the marks between which a namespace's records are live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Control {
+    /// The mark of the last clear.
+    pub(crate) floor: u64,
+    /// The last mark that was given out.
+    pub(crate) last: u64,
+}
+
+impl Control {
+    /// Reads the content of a control key; nothing when it is missing or something else.
+    pub(crate) fn parse(content: &Value) -> Option<Self> {
+        let Value::BulkString(bytes) = content else { return None };
+        let (floor, last) = bytes.split_first_chunk()?;
+        let floor = u64::from_be_bytes(*floor);
+        let last = u64::from_be_bytes(last.try_into().ok()?);
+        (floor <= last && last <= Fence::MARK_MAX).then_some(Self { floor, last })
+    }
+
+    /// Whether a record of this mark counts.
+    pub(crate) fn is_live(self, mark: u64) -> bool {
+        (self.floor..=self.last).contains(&mark)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cache_core::Namespace;
+
+    use super::*;
+
+    #[test]
+    fn a_record_lies_under_its_namespace_and_beside_the_control_key() {
+        let layout = Layout::new("cache".to_owned());
+        let key = Namespace::new("a:*").unwrap().key("b:*").unwrap();
+        let shown = |name: Name<'_>| String::from_utf8(name.to_redis_args().remove(0)).unwrap();
+        assert_eq!(shown(layout.record(&key)), "cache:a%3A%2A:b:*");
+        assert_eq!(shown(layout.control(key.namespace())), "cache:a%3A%2A");
+        assert_eq!(layout.records(key.namespace()), "cache:a%3A%2A:*");
+    }
+
+    #[test]
+    fn a_control_key_of_another_content_counts_as_missing() {
+        let content = |floor: u64, last: u64| [floor.to_be_bytes(), last.to_be_bytes()].concat();
+        let parse = |bytes: Vec<u8>| Control::parse(&Value::BulkString(bytes));
+        assert_eq!(parse(content(3, 7)), Some(Control { floor: 3, last: 7 }));
+        assert_eq!(parse(content(7, 3)), None);
+        assert_eq!(parse(content(3, u64::MAX)), None);
+        assert_eq!(parse(content(3, 7)[..15].to_vec()), None);
+        assert_eq!(parse([content(3, 7), vec![0]].concat()), None);
+        assert_eq!(Control::parse(&Value::Nil), None);
+    }
+}

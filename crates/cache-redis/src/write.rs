@@ -1,0 +1,189 @@
+//! Puts and removals, on their way to the script that carries them out.
+
+use std::time::Duration;
+
+use bb8_redis::redis::{Cmd, Value};
+use cache_core::{
+    Condition, Entry, Error, ErrorKind, Key, Put, PutOutcome, Removal, Result, TierInfo, Timestamp,
+    Version, wire,
+};
+
+use crate::{error::expect, layout::Layout, scripts};
+
+/// How many changes one call of the script carries: it holds the server up while it runs.
+const CALL_CHANGES_MAX: usize = 256;
+/// After how many bytes of records a call takes no more of them.
+const CALL_BYTES: usize = 1 << 20;
+
+/// Where the fence and its sum end: the script writes both, and leaves what follows as it is.
+const TAIL_AT: usize = wire::FENCE_AT + 10;
+
+/// The shortest time for which Redis keeps an entry. Whether one has expired is judged by our clock
+/// when it is read; Redis counts for itself, and must not be the first to say so.
+const LIFE_MIN: Duration = Duration::from_secs(5);
+
+/// What the script is to do under one key.
+pub(crate) struct Change<'a> {
+    key: &'a Key,
+    kind: Kind<'a>,
+}
+
+enum Kind<'a> {
+    Fill(&'a Entry, u64),
+    Put(&'a Entry),
+    Remove(Option<Version>),
+    /// A put that is too large: what is there goes, and nothing takes its place.
+    Displace(Option<Version>),
+}
+
+impl<'a> Change<'a> {
+    /// What a put comes to, or its outcome where Redis need not be asked.
+    pub(crate) fn put(put: &'a Put, payload_len_max: usize) -> Result<Self, PutOutcome> {
+        let Put { key, entry, condition } = put;
+        let fits = entry.payload.len() <= payload_len_max;
+        let kind = match condition {
+            Condition::Always if fits => Kind::Put(entry),
+            Condition::Always => Kind::Displace(entry.version),
+            Condition::Unmoved(fence) => match fence.as_mark() {
+                Some(seen) if fits => Kind::Fill(entry, seen),
+                Some(_) => return Err(PutOutcome::TooLarge),
+                None => return Err(PutOutcome::Skipped),
+            },
+        };
+        Ok(Self { key, kind })
+    }
+
+    pub(crate) fn remove(Removal { key, version }: &'a Removal) -> Self {
+        Self { key, kind: Kind::Remove(*version) }
+    }
+
+    fn len(&self) -> usize {
+        wire::HEADER_LEN
+            + match self.kind {
+                Kind::Fill(entry, _) | Kind::Put(entry) => entry.payload.len(),
+                Kind::Remove(_) | Kind::Displace(_) => 0,
+            }
+    }
+
+    /// Writes what the script reads of this change.
+    fn write_to(&self, call: &mut Cmd, control: usize, now: Timestamp, retention: Duration) {
+        let life = |entry: &Entry| entry.expires_at.since(now).max(LIFE_MIN);
+        let (kind, seen, kept, record) = match self.kind {
+            Kind::Fill(entry, seen) => ("fill", seen, life(entry), wire::encode_value(entry, 0)),
+            Kind::Put(entry) => {
+                // The fence that it moves lies in the record, and outlives a short-lived entry.
+                ("put", 0, life(entry).max(retention), wire::encode_value(entry, 0))
+            }
+            Kind::Remove(version) => {
+                ("remove", 0, retention, wire::encode_tombstone(version, now, 0))
+            }
+            Kind::Displace(version) => {
+                ("displace", 0, retention, wire::encode_tombstone(version, now, 0))
+            }
+        };
+        let kept_ms = u64::try_from(kept.as_millis()).unwrap_or(u64::MAX);
+        call.arg(kind).arg(control).arg(seen).arg(kept_ms);
+        call.arg(&record[..wire::FENCE_AT]).arg(&record[TAIL_AT..]);
+    }
+}
+
+/// What every change of a call shares.
+pub(crate) struct Circumstances<'a> {
+    pub(crate) layout: &'a Layout,
+    pub(crate) info: &'a TierInfo,
+    pub(crate) now: Timestamp,
+    /// For control keys that are missing.
+    pub(crate) seed: u64,
+}
+
+/// Cuts changes into calls, in their order.
+pub(crate) fn calls<'c, 'a>(
+    mut changes: &'c [Change<'a>],
+) -> impl Iterator<Item = &'c [Change<'a>]> {
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = |change: &&Change<'_>| {
+            let fits = bytes < CALL_BYTES;
+            bytes += change.len();
+            fits
+        };
+        let len = changes.iter().take(CALL_CHANGES_MAX).take_while(fits).count();
+        let (call, rest) = changes.split_at(len);
+        changes = rest;
+        (len > 0).then_some(call)
+    })
+}
+
+/// The call that carries out `changes`.
+pub(crate) fn command(changes: &[Change<'_>], circumstances: &Circumstances<'_>) -> Cmd {
+    let Circumstances { layout, info, now, seed } = *circumstances;
+    let mut namespaces: Vec<&str> = Vec::new();
+    let mut controls = Vec::with_capacity(changes.len());
+    for namespace in changes.iter().map(|change| change.key.namespace()) {
+        let known = namespaces.iter().rposition(|known| *known == namespace);
+        controls.push(1 + known.unwrap_or(namespaces.len()));
+        if known.is_none() {
+            namespaces.push(namespace);
+        }
+    }
+    let mut call = scripts::WRITE.call(namespaces.len() + changes.len());
+    for namespace in &namespaces {
+        call.arg(layout.control(namespace));
+    }
+    for change in changes {
+        call.arg(layout.record(change.key));
+    }
+    let retention_ms = u64::try_from(info.fence_retention.as_millis()).unwrap_or(u64::MAX);
+    call.arg(seed).arg(namespaces.len()).arg(retention_ms);
+    for (change, control) in changes.iter().zip(controls) {
+        change.write_to(&mut call, control, now, info.fence_retention);
+    }
+    call
+}
+
+/// What became of the `changes` of a call, from its answer.
+pub(crate) fn outcomes(changes: &[Change<'_>], answer: Value) -> Result<Vec<PutOutcome>> {
+    let answers: Vec<u8> = expect(answer)?;
+    if answers.len() != changes.len() {
+        return Err(Error::new(ErrorKind::Internal, "the script's answer has another length"));
+    }
+    let outcomes =
+        changes.iter().zip(answers).map(|(change, answer)| match (answer, &change.kind) {
+            (b'+', Kind::Displace(_)) => PutOutcome::TooLarge,
+            (b'+', _) => PutOutcome::Stored,
+            _ => PutOutcome::Superseded,
+        });
+    Ok(outcomes.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use cache_core::{CodecId, Namespace, Ttl};
+
+    use super::*;
+
+    fn lens_of_calls(payloads: &[usize]) -> Vec<usize> {
+        let key = Namespace::new("n").unwrap().key("k").unwrap();
+        let puts: Vec<Put> = payloads
+            .iter()
+            .map(|len| {
+                let payload = Bytes::from(vec![0; *len]);
+                let ttl = Ttl::fresh(Duration::from_secs(1));
+                let entry = Entry::new(payload, CodecId(3), Timestamp::default(), ttl);
+                Put { key: key.clone(), entry, condition: Condition::Always }
+            })
+            .collect();
+        let changes: Vec<Change<'_>> =
+            puts.iter().filter_map(|put| Change::put(put, usize::MAX).ok()).collect();
+        calls(&changes).map(<[_]>::len).collect()
+    }
+
+    #[test]
+    fn a_call_is_cut_by_its_length_and_by_its_bytes() {
+        assert_eq!(lens_of_calls(&[]), [0; 0]);
+        assert_eq!(lens_of_calls(&[1; 600]), [256, 256, 88]);
+        assert_eq!(lens_of_calls(&[600_000; 5]), [2, 2, 1]);
+        assert_eq!(lens_of_calls(&[5 << 20, 1, 1]), [1, 2]);
+    }
+}
