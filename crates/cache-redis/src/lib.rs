@@ -58,7 +58,6 @@
 mod config;
 mod connection;
 mod error;
-mod gather;
 mod health;
 mod inspect;
 mod layout;

@@ -8,18 +8,17 @@ use std::{
     },
 };
 
-use cache_core::{Key, Lookup, Put, PutOutcome, Removal, Result, wire};
+use cache_core::{Carry, Gather, Key, Limits, Lookup, Put, PutOutcome, Removal, Result, wire};
 
-use crate::{
-    gather::{Carry, Gather, Limits},
-    store::Store,
-};
+use crate::store::Store;
 
 /// As much as a server that does one thing at a time does in a fraction of a millisecond, and no
 /// more than a slow line carries in the time that an answer may take.
 const BATCH_BYTES: usize = 1 << 20;
-const READS: Limits = Limits { calls: 512, bytes: BATCH_BYTES };
-const CHANGES: Limits = Limits { calls: 256, bytes: BATCH_BYTES };
+/// While one batch is answered, the next is sent.
+const CARRIERS: usize = 2;
+const READS: Limits = Limits { carriers: CARRIERS, calls: 512, bytes: BATCH_BYTES };
+const CHANGES: Limits = Limits { carriers: CARRIERS, calls: 256, bytes: BATCH_BYTES };
 
 /// Lookups of one key.
 #[derive(Debug)]

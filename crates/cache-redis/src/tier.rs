@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use async_trait::async_trait;
 use bb8_redis::redis;
 use cache_core::{
-    Clock, Durability, Key, Lookup, Namespace, Put, PutOutcome, Removal, Result, Scope,
+    Clock, Durability, Gather, Key, Lookup, Namespace, Put, PutOutcome, Removal, Result, Scope,
     SystemClock, Tier, TierInfo, Usage, check_batch,
 };
 use futures::future::try_join;
@@ -14,7 +14,6 @@ use crate::{
     config::RedisConfig,
     connection::Server,
     error::{Access, expect},
-    gather::Gather,
     layout::Layout,
     single::{Puts, Reads, Removals},
     store::Store,

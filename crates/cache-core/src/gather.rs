@@ -13,20 +13,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cache_core::{Error, ErrorKind, Result};
 use futures::FutureExt;
 use parking_lot::Mutex;
 use tokio::{runtime::Handle, sync::oneshot};
 
-/// Batches that are on their way at the same time: while one is answered, the next is sent.
-const CARRIERS_MAX: usize = 2;
+use crate::error::{Error, ErrorKind, Result};
 
 /// An error that took this long is told to those who waited meanwhile, too: a server that is away
 /// would only keep them waiting as long again.
 const SLOW: Duration = Duration::from_millis(20);
 
 /// What asks for a whole batch.
-pub(crate) trait Carry: Send + Sync + 'static {
+pub trait Carry: Send + Sync + 'static {
     /// A call.
     type Ask: Send + 'static;
     /// Its answer.
@@ -36,20 +34,32 @@ pub(crate) trait Carry: Send + Sync + 'static {
     fn weigh(&self, ask: &Self::Ask) -> usize;
 
     /// Asks for `asks`, and answers in their order.
+    ///
+    /// # Errors
+    ///
+    /// Whatever befell the whole batch: it is told to each of its callers.
+    ///
+    /// # Cancel safety
+    ///
+    /// A batch of one is carried by its caller, and dropped with it. An implementation whose
+    /// connection must not be left in mid-answer puts its work on a task of its own.
     fn carry(&self, asks: Vec<Self::Ask>)
     -> impl Future<Output = Result<Vec<Self::Answer>>> + Send;
 }
 
-/// The most that travels in one batch.
+/// How much travels at once.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    pub(crate) calls: usize,
+pub struct Limits {
+    /// Batches that are on their way at the same time: while one is answered, the next is sent.
+    pub carriers: usize,
+    /// The most calls in one batch.
+    pub calls: usize,
     /// After this many bytes a batch takes no further call.
-    pub(crate) bytes: usize,
+    pub bytes: usize,
 }
 
-/// Where calls gather.
-pub(crate) struct Gather<C: Carry>(Arc<Shared<C>>);
+/// Where calls gather. For tiers whose backend answers many keys as fast as one.
+pub struct Gather<C: Carry>(Arc<Shared<C>>);
 
 struct Shared<C: Carry> {
     carry: C,
@@ -68,20 +78,26 @@ struct Waiting<C: Carry> {
 }
 
 impl<C: Carry> Gather<C> {
-    pub(crate) fn new(carry: C, limits: Limits) -> Self {
+    /// Has `carry` ask for what gathers, within `limits`.
+    #[must_use]
+    pub fn new(carry: C, limits: Limits) -> Self {
         let state = Mutex::new(State { waiting: VecDeque::new(), carriers: 0 });
         Self(Arc::new(Shared { carry, limits, state }))
     }
 
-    /// Asks, alone or together with others. An error is that of a whole batch.
+    /// Asks, alone or together with others.
+    ///
+    /// # Errors
+    ///
+    /// That of a whole batch; or of an earlier one, where that took long.
     ///
     /// # Cancel safety
     ///
     /// A call that is dropped before it travels does not; later it makes no difference.
-    pub(crate) async fn ask(&self, ask: C::Ask) -> Result<C::Answer> {
+    pub async fn ask(&self, ask: C::Ask) -> Result<C::Answer> {
         let answered = {
             let mut state = self.0.state.lock();
-            if state.carriers < CARRIERS_MAX && state.waiting.is_empty() {
+            if state.carriers < self.0.limits.carriers && state.waiting.is_empty() {
                 state.carriers += 1;
                 Err(ask)
             } else {
@@ -218,6 +234,8 @@ mod tests {
 
     use super::*;
 
+    const CARRIERS_MAX: usize = 2;
+
     /// Doubles numbers, one batch for each permit. Fails 13 and panics at 14.
     struct Double {
         go: Semaphore,
@@ -245,7 +263,7 @@ mod tests {
 
     fn doubling(calls: usize) -> Gather<Double> {
         let double = Double { go: Semaphore::new(0), batches: Mutex::default() };
-        Gather::new(double, Limits { calls, bytes: 1_000 })
+        Gather::new(double, Limits { carriers: CARRIERS_MAX, calls, bytes: 1_000 })
     }
 
     impl Gather<Double> {
