@@ -1,1 +1,15 @@
-//! Workloads of this workspace.
+//! What the benchmarks and the load generator of this workspace share: real prices as values, the
+//! stacks that are measured, the scenarios, the closed loop, and the verdicts.
+
+pub mod bar;
+pub mod load;
+pub mod loopback;
+pub mod market;
+pub mod popularity;
+pub mod processes;
+pub mod report;
+pub mod scenario;
+pub mod seed_system;
+pub mod stacks;
+pub mod verdict;
+pub mod warm;

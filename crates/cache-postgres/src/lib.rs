@@ -1,1 +1,91 @@
-//! The PostgreSQL tier of a tiered cache.
+//! The PostgreSQL tier of a tiered cache: shared by every process that can reach the server, and
+//! kept when it restarts.
+//!
+//! ```no_run
+//! use std::{sync::Arc, time::Duration};
+//!
+//! use cache_core::{CodecId, Entry, Namespace, SystemClock, Tier, TierExt, Ttl};
+//! use cache_postgres::{PostgresConfig, PostgresTier};
+//!
+//! # async fn example() -> cache_core::Result<()> {
+//! let clock = SystemClock::shared();
+//! let config = PostgresConfig::new(cache_core::ServerUrl::new("postgres://cache@localhost/cache"));
+//! let tier: Arc<dyn Tier> = PostgresTier::connect(&config, clock.clone()).await?;
+//!
+//! let key = Namespace::new("price")?.key("AAPL")?;
+//! let ttl = Ttl::fresh(Duration::from_secs(60));
+//! tier.put(key.clone(), Entry::new("187.50".into(), CodecId(3), clock.now(), ttl)).await?;
+//! assert!(tier.get(&key).await?.entry.is_some());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # On the server
+//!
+//! PostgreSQL 14 or later, reached by tokio-postgres and diesel-async: no libpq is needed. All
+//! tables are in one schema ([`PostgresConfig::schema`]), which is made at the first connection,
+//! by one process at a time. A role that may not make it can use one that was made before, with
+//! `USAGE` on the schema, `SELECT, INSERT, UPDATE, DELETE` on its tables and `SELECT, UPDATE` on
+//! its sequence. A schema of a later version is refused, not changed. Two caches share a database
+//! by two schemas, and a schema by two namespaces.
+//!
+//! A pooler in between must keep a session on one connection (`session` mode).
+//!
+//! # Speed
+//!
+//! - A batch is one statement: one round trip, whatever the number of keys. (Puts take another for
+//!   fills beside inserts, for a key that occurs twice, and for each 8 MiB of payload.)
+//! - Single gets, puts and removals of the same moment travel together, without waiting for each
+//!   other on a timer: a thousand concurrent callers are a few statements. The error of such a
+//!   statement is that of all its calls.
+//! - Each statement is prepared once a connection.
+//!
+//! # Durability
+//!
+//! By default an entry is written without waiting for the disk (`synchronous_commit = off`): when
+//! the server crashes, the entries of its last moments are gone, and nothing else is.
+//! [`PostgresDurability::Full`] waits. A removal or a clear waits in either case, because one that
+//! was acknowledged and lost would bring a stale value back.
+//!
+//! # Space
+//!
+//! A clear costs one row, however much it removes. What has expired, was removed or was cleared is
+//! deleted by a sweeper: one process of all that share the schema reads the table once in each
+//! [`PostgresConfig::sweep_interval`], a few megabytes at a time and at most half of the time. The
+//! values above 2 kB are not read for that. Space is reused, and given back to the system only by
+//! `VACUUM FULL`.
+//!
+//! # Cancel safety
+//!
+//! A connection whose caller left would still be busy with the caller's statement, and let the
+//! next one wait behind it. So every call runs as a task of its own, or of all calls that travel
+//! with it: when a caller's future is dropped, a read is finished for nobody, and a write is
+//! finished, or not begun when it had not travelled yet.
+//!
+//! # When the server is slow or gone
+//!
+//! A call waits at most [`PostgresConfig::connect_timeout`] for a free connection, the same for a
+//! new one, and [`PostgresConfig::statement_timeout`] for each statement. The server ends a
+//! statement in time; when it does not even do that, the connection is closed a quarter of a
+//! second later, and a write's error says that it may have happened. A server that refuses
+//! connections fails calls at once. When it is back, the next call connects.
+
+mod address;
+mod config;
+mod connection;
+mod error;
+mod gather;
+mod inspect;
+mod migrations;
+mod puts;
+mod setup;
+mod sql;
+mod store;
+mod sweeper;
+mod tier;
+#[cfg(feature = "tls")]
+mod tls;
+
+pub use config::{PostgresConfig, PostgresDurability};
+pub use inspect::PostgresReport;
+pub use tier::PostgresTier;
