@@ -40,14 +40,14 @@ impl Place {
         let clock = SystemClock::shared();
         let mut tiers: Vec<Arc<dyn Tier>> = Vec::new();
         if let Some(url) = &self.redis {
-            tiers.push(RedisTier::connect(RedisConfig::new(url), clock.clone()).await?);
+            tiers.push(RedisTier::connect(&RedisConfig::new(url), clock.clone()).await?);
         }
         if let Some((url, schema)) = &self.postgres {
             let config = PostgresConfig { schema: schema.clone(), ..PostgresConfig::new(url) };
-            tiers.push(PostgresTier::connect(config, clock.clone()).await?);
+            tiers.push(PostgresTier::connect(&config, clock.clone()).await?);
         }
         if let Some(path) = &self.sqlite {
-            tiers.push(SqliteTier::with_config(SqliteConfig::new(path), clock.clone())?);
+            tiers.push(SqliteTier::with_config(&SqliteConfig::new(path), clock.clone())?);
         }
         let builder = Cache::builder(&self.namespace).ttl(Duration::from_secs(600)).clock(clock);
         Ok(tiers.into_iter().fold(builder, Builder::tier))

@@ -37,9 +37,9 @@ impl<'a> Backend<'a> {
     async fn connect(self, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Tier>> {
         let clock = Arc::clone(clock);
         Ok(match self {
-            Self::Redis(config) => RedisTier::connect(config.clone(), clock).await?,
+            Self::Redis(config) => RedisTier::connect(config, clock).await?,
             Self::Postgres(config) => PostgresTier::connect(config, clock).await?,
-            Self::Sqlite(config) => SqliteTier::with_config(config.clone(), clock)?,
+            Self::Sqlite(config) => SqliteTier::with_config(config, clock)?,
         })
     }
 }

@@ -9,7 +9,7 @@
 //!
 //! # async fn example() -> cache_core::Result<()> {
 //! let clock = SystemClock::shared();
-//! let config = PostgresConfig::new(cache_core::ServerUrl::new("postgres://cache@localhost/cache"));
+//! let config = PostgresConfig::new("postgres://cache@localhost/cache");
 //! let tier: Arc<dyn Tier> = PostgresTier::connect(&config, clock.clone()).await?;
 //!
 //! let key = Namespace::new("price")?.key("AAPL")?;
@@ -74,11 +74,11 @@ mod address;
 mod config;
 mod connection;
 mod error;
-mod gather;
 mod inspect;
 mod migrations;
 mod puts;
 mod setup;
+mod single;
 mod sql;
 mod store;
 mod sweeper;

@@ -46,7 +46,7 @@ impl RedisTier {
     ///
     /// Leaves nothing behind when dropped.
     pub async fn open(url: &str) -> Result<Arc<Self>> {
-        Self::connect(RedisConfig::new(url), SystemClock::shared()).await
+        Self::connect(&RedisConfig::new(url), SystemClock::shared()).await
     }
 
     /// The tier in the server that `config` names, after asking that server for a sign of life.
@@ -61,7 +61,7 @@ impl RedisTier {
     /// # Cancel safety
     ///
     /// Leaves nothing behind when dropped.
-    pub async fn connect(config: RedisConfig, clock: Arc<dyn Clock>) -> Result<Arc<Self>> {
+    pub async fn connect(config: &RedisConfig, clock: Arc<dyn Clock>) -> Result<Arc<Self>> {
         let tier = Self::connect_lazy(config, clock)?;
         tier.ping().await?;
         Ok(tier)
@@ -73,12 +73,12 @@ impl RedisTier {
     /// # Errors
     ///
     /// [`Config`](cache_core::ErrorKind::Config) for a setting or an address that cannot be used.
-    pub fn connect_lazy(config: RedisConfig, clock: Arc<dyn Clock>) -> Result<Arc<Self>> {
+    pub fn connect_lazy(config: &RedisConfig, clock: Arc<dyn Clock>) -> Result<Arc<Self>> {
         config.validate()?;
-        let server = Arc::new(Server::new(&config)?);
-        let layout = Layout::new(config.prefix);
+        let server = Arc::new(Server::new(config)?);
+        let layout = Layout::new(config.prefix.clone());
         let info = TierInfo {
-            name: config.name.into(),
+            name: config.name.as_str().into(),
             scope: Scope::Network,
             durability: Durability::Volatile,
             fence_retention: config.fence_retention.0,

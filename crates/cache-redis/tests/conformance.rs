@@ -34,7 +34,7 @@ impl RedisHarness {
 impl Harness for RedisHarness {
     async fn open(&self) -> Arc<dyn Tier> {
         let clock = Arc::new(self.clock.clone());
-        RedisTier::connect(self.config.clone(), clock).await.unwrap()
+        RedisTier::connect(&self.config, clock).await.unwrap()
     }
 
     fn clock(&self) -> &ManualClock {

@@ -44,7 +44,9 @@ mod apply;
 mod config;
 mod connection;
 mod error;
+mod inspect;
 mod migrate;
+mod place;
 mod reader;
 mod room;
 mod sql;
@@ -54,6 +56,7 @@ mod worker;
 mod writer;
 
 pub use config::{SqliteConfig, SqliteDurability};
+pub use inspect::SqliteReport;
 pub use tier::SqliteTier;
 
 /// A moment as a column. The last moments there are become one, 292 million years from now.

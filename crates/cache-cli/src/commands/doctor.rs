@@ -74,7 +74,7 @@ async fn examine_redis(
     config: &cache_redis::RedisConfig,
     clock: &Arc<dyn Clock>,
 ) -> cache_core::Result<Vec<Check>> {
-    let tier = RedisTier::connect_lazy(config.clone(), Arc::clone(clock))?;
+    let tier = RedisTier::connect_lazy(config, Arc::clone(clock))?;
     let report = tier.inspect().await?;
     let mut checks = vec![reachable(&*tier, &config.url.to_string()).await?];
     checks.extend(redis::judge(&report, config));
@@ -98,7 +98,7 @@ async fn examine_sqlite(
     config: &cache_sqlite::SqliteConfig,
     clock: &Arc<dyn Clock>,
 ) -> cache_core::Result<Vec<Check>> {
-    let tier = SqliteTier::with_config(config.clone(), Arc::clone(clock))?;
+    let tier = SqliteTier::with_config(config, Arc::clone(clock))?;
     let report = tier.inspect().await?;
     let mut checks = vec![reachable(&*tier, &config.path.display().to_string()).await?];
     checks.extend(sqlite::judge(&report, config));

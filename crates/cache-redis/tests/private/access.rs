@@ -166,7 +166,7 @@ async fn tls_trusts_the_authority_that_is_named_and_no_other() {
         ca_file: Some(ca_file.into()),
         ..RedisConfig::new(format!("rediss://:s3cret@{host}:{port}?protocol=resp2"))
     };
-    let open = |config| RedisTier::connect(config, SystemClock::shared());
+    let open = async |config| RedisTier::connect(&config, SystemClock::shared()).await;
 
     let trusting = RedisConfig {
         url: ServerUrl::new(format!("rediss://127.0.0.1:{port}")),

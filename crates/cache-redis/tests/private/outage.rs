@@ -90,7 +90,7 @@ async fn a_line_that_was_cut_without_a_word_is_replaced() {
     let proxy = Proxy::start(&server.url()).await;
     let config =
         RedisConfig { response_timeout: Span::millis(50), ..RedisConfig::new(proxy.url.clone()) };
-    let tier = RedisTier::connect(config, SystemClock::shared()).await.unwrap();
+    let tier = RedisTier::connect(&config, SystemClock::shared()).await.unwrap();
     let key = key();
     tier.put(key.clone(), entry("v")).await.unwrap();
     proxy.forget_connections();
@@ -106,7 +106,7 @@ async fn an_absent_server_is_named_at_once_and_without_its_password() {
     // With a long timeout: a refusal does not need to be waited for.
     let config = RedisConfig { connect_timeout: Span::secs(60), ..RedisConfig::new(url) };
     let connected =
-        tokio::time::timeout(PATIENCE, RedisTier::connect(config, SystemClock::shared())).await;
+        tokio::time::timeout(PATIENCE, RedisTier::connect(&config, SystemClock::shared())).await;
     let error = connected.expect("a refusal is not waited for").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(!error.may_have_happened());
@@ -120,7 +120,7 @@ async fn a_server_that_does_not_say_anything_is_given_up() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("redis://{}", listener.local_addr().unwrap());
     let config = RedisConfig { connect_timeout: Span::millis(20), ..RedisConfig::new(url) };
-    let tier = RedisTier::connect_lazy(config, SystemClock::shared()).unwrap();
+    let tier = RedisTier::connect_lazy(&config, SystemClock::shared()).unwrap();
     let error = tier.get(&key()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     assert!(error.to_string().contains("redis.connect_timeout"), "{error}");
@@ -132,7 +132,7 @@ async fn a_service_starts_while_its_server_is_down() {
     let Some(mut server) = PrivateRedis::start(test, &[]) else { return };
     server.kill();
     let config = RedisConfig::new(server.url());
-    let tier: Arc<dyn Tier> = RedisTier::connect_lazy(config, SystemClock::shared()).unwrap();
+    let tier: Arc<dyn Tier> = RedisTier::connect_lazy(&config, SystemClock::shared()).unwrap();
     assert_eq!(tier.ping().await.unwrap_err().kind(), ErrorKind::Unavailable);
     server.restart();
     eventually("ping", async || tier.ping().await).await;

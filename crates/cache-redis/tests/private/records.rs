@@ -51,7 +51,7 @@ async fn a_fill_after_a_loss_of_data_is_refused() {
     let Some(mut server) = PrivateRedis::start("a Redis that lost its data", &[]) else { return };
     // A clock that stands still: the mark at which an empty Redis starts must grow all the same.
     let clock = Arc::new(ManualClock::new());
-    let tier = RedisTier::connect(RedisConfig::new(server.url()), clock).await.unwrap();
+    let tier = RedisTier::connect(&RedisConfig::new(server.url()), clock).await.unwrap();
     for looks_again in [false, true] {
         for restarts in [false, true] {
             let key = key();
@@ -87,7 +87,7 @@ async fn a_loss_of_the_control_key_clears_its_namespace() {
     run::<()>(&mut raw, &format!("DEL cache:{}", key.namespace())).await;
     // Another process, whose clock is an age behind, is the first to notice.
     let clock = Arc::new(ManualClock::new());
-    let other = RedisTier::connect(RedisConfig::new(server.url()), clock).await.unwrap();
+    let other = RedisTier::connect(&RedisConfig::new(server.url()), clock).await.unwrap();
     assert_eq!(payload(&other.get(&key).await.unwrap()), None);
     assert_eq!(payload(&tier.get(&key).await.unwrap()), None);
     let outcome = tier.fill(key.clone(), entry("stale"), seen).await.unwrap();
@@ -167,7 +167,7 @@ async fn a_put_that_is_too_large_leaves_a_tombstone() {
         payload_len_max: cache_core::ByteSize::bytes(10),
         ..RedisConfig::new(server.url())
     };
-    let tier = RedisTier::connect(config, SystemClock::shared()).await.unwrap();
+    let tier = RedisTier::connect(&config, SystemClock::shared()).await.unwrap();
     let key = key();
     let versioned = |payload, version| entry(payload).with_version(Some(Version(version)));
     tier.put(key.clone(), versioned("v5", 5)).await.unwrap();
@@ -255,7 +255,7 @@ async fn the_largest_batches_of_many_namespaces_are_carried_out() {
         response_timeout: cache_core::Span::secs(20),
         ..RedisConfig::new(server.url())
     };
-    let tier = RedisTier::connect(config, SystemClock::shared()).await.unwrap();
+    let tier = RedisTier::connect(&config, SystemClock::shared()).await.unwrap();
     let namespaces: Vec<_> = (0..100).map(|_| namespace()).collect();
     let keys: Vec<Key> = (0..cache_core::BATCH_LEN_MAX)
         .map(|i| namespaces[i % namespaces.len()].key(&i.to_string()).unwrap())
@@ -349,7 +349,7 @@ async fn a_batch_of_mixed_puts_answers_in_its_order() {
         payload_len_max: cache_core::ByteSize::bytes(10),
         ..RedisConfig::new(server.url())
     };
-    let tier = RedisTier::connect(config, SystemClock::shared()).await.unwrap();
+    let tier = RedisTier::connect(&config, SystemClock::shared()).await.unwrap();
     let large = || entry("larger than 10 bytes");
     let keys: Vec<Key> = (0..5).map(|_| key()).collect();
     let mut puts = Vec::new();
@@ -373,7 +373,7 @@ async fn tiers_of_another_prefix_do_not_meet() {
     let Some(server) = PrivateRedis::start("two prefixes", &[]) else { return };
     let open = async |prefix: &str| {
         let config = RedisConfig { prefix: prefix.to_owned(), ..RedisConfig::new(server.url()) };
-        RedisTier::connect(config, SystemClock::shared()).await.unwrap()
+        RedisTier::connect(&config, SystemClock::shared()).await.unwrap()
     };
     let (one, two) = (open("one").await, open("two").await);
     let key = key();

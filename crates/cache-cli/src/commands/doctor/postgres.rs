@@ -66,7 +66,6 @@ fn table(report: &PostgresReport) -> Check {
 
 #[cfg(test)]
 mod tests {
-    use cache_core::ServerUrl;
 
     use super::*;
     use crate::commands::doctor::check::Verdict;
@@ -76,7 +75,7 @@ mod tests {
         report.fsync = "on".to_owned();
         report.connections_max = 100;
         change(&mut report);
-        let config = PostgresConfig::new(ServerUrl::new("postgres://127.0.0.1/cache"));
+        let config = PostgresConfig::new("postgres://127.0.0.1/cache");
         let checks = judge(&report, &config);
         checks.into_iter().map(|check| check.verdict).find(|verdict| *verdict != Verdict::Ok)
     }

@@ -1,0 +1,143 @@
+//! The threads that read.
+
+use cache_core::{Error, Key};
+use diesel::{QueryResult, RunQueryDsl, sqlite::SqliteConnection};
+use tokio::sync::{Mutex, mpsc};
+
+use crate::{
+    connection::{Connection, Snapshot},
+    sql::{Count, Find, Pages},
+    worker::Reply,
+};
+
+/// How many keys one snapshot looks up, a larger request aside: the others are for the next reader,
+/// and the log cannot be written back beyond a snapshot.
+const BATCH_KEYS_MAX: usize = 256;
+
+/// What a reader is asked.
+#[derive(Debug)]
+pub(crate) enum Read {
+    One(Key, Reply<Found>),
+    Many(Vec<Key>, Reply<Vec<Found>>),
+    Ping(Reply<()>),
+    Usage(Reply<Used>),
+    /// Answer what has been asked, and end.
+    Close,
+}
+
+/// What the file holds of a key.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// The mark of its row, 0 when there is none.
+    pub(crate) fence: u64,
+    /// The row's bytes, if it has any.
+    pub(crate) record: Option<Vec<u8>>,
+    /// The mark at which its namespace was last cleared.
+    pub(crate) floor: u64,
+}
+
+/// What the file holds.
+#[derive(Debug)]
+pub(crate) struct Used {
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
+}
+
+/// Serves requests until the queue is closed or all callers have gone.
+///
+/// Readers take turns at the queue: one holds it while it waits and while it takes what has
+/// gathered, and hands it on before it goes to the file.
+pub(crate) fn serve(mut connection: Connection, queue: &Mutex<mpsc::Receiver<Read>>) {
+    loop {
+        let batch = gather(&mut queue.blocking_lock());
+        if batch.is_empty() {
+            return;
+        }
+        carry_out(&mut connection, batch);
+    }
+}
+
+/// Waits for a request and takes those that are there with it; none when there will be no more.
+fn gather(queue: &mut mpsc::Receiver<Read>) -> Vec<Read> {
+    let mut batch = Vec::new();
+    while batch.is_empty() {
+        let Some(first) = queue.blocking_recv() else { return batch };
+        let mut next = Some(first);
+        let mut keys = 0;
+        while let Some(request) = next {
+            match &request {
+                Read::Close => queue.close(),
+                Read::Many(many, _) => keys += many.len(),
+                Read::One(..) | Read::Ping(_) | Read::Usage(_) => keys += 1,
+            }
+            batch.push(request);
+            next = if keys < BATCH_KEYS_MAX { queue.try_recv().ok() } else { None };
+        }
+    }
+    batch
+}
+
+/// Answers a batch from one snapshot. It begins after the last of the requests came, so whoever
+/// asks after a write was acknowledged finds it.
+fn carry_out(connection: &mut Connection, batch: Vec<Read>) {
+    let mut snapshot = match connection.snapshot() {
+        Ok(snapshot) => snapshot,
+        Err(error) => return batch.into_iter().for_each(|request| refuse(request, &error)),
+    };
+    for request in batch {
+        answer(&mut snapshot, request);
+    }
+}
+
+/// Answers a request, unless its caller has gone meanwhile.
+fn answer(snapshot: &mut Snapshot<'_>, request: Read) {
+    match request {
+        Read::One(key, reply) if !reply.is_closed() => {
+            let _ = reply.send(snapshot.query(|connection| find(connection, &key)));
+        }
+        Read::Many(keys, reply) if !reply.is_closed() => {
+            let _ =
+                reply
+                    .send(snapshot.query(|connection| {
+                        keys.iter().map(|key| find(connection, key)).collect()
+                    }));
+        }
+        Read::Usage(reply) => {
+            let _ = reply.send(snapshot.query(used));
+        }
+        // The snapshot has read from the file.
+        Read::Ping(reply) => {
+            let _ = reply.send(Ok(()));
+        }
+        Read::One(..) | Read::Many(..) | Read::Close => {}
+    }
+}
+
+fn refuse(request: Read, error: &Error) {
+    let error = error.clone();
+    match request {
+        Read::One(_, reply) => drop(reply.send(Err(error))),
+        Read::Many(_, reply) => drop(reply.send(Err(error))),
+        Read::Usage(reply) => drop(reply.send(Err(error))),
+        Read::Ping(reply) => drop(reply.send(Err(error))),
+        Read::Close => {}
+    }
+}
+
+fn find(connection: &mut SqliteConnection, key: &Key) -> QueryResult<Found> {
+    let query = Find { key: key.encoded().as_bytes(), namespace: key.namespace() };
+    let (fence, record, floor): (Option<i64>, Option<Vec<u8>>, Option<i64>) =
+        query.get_result(connection)?;
+    Ok(Found { fence: mark(fence), record, floor: mark(floor) })
+}
+
+fn used(connection: &mut SqliteConnection) -> QueryResult<Used> {
+    let rows: i64 = Count {}.get_result(connection)?;
+    let (bytes, _): (i64, i64) = Pages {}.get_result(connection)?;
+    Ok(Used { rows: rows.unsigned_abs(), bytes: bytes.unsigned_abs() })
+}
+
+/// A mark as it is stored. No mark is negative, whatever somebody else wrote there.
+fn mark(stored: Option<i64>) -> u64 {
+    stored.and_then(|mark| u64::try_from(mark).ok()).unwrap_or(0)
+}

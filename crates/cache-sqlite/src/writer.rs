@@ -1,0 +1,267 @@
+//! The thread that writes.
+
+use std::{
+    mem,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use cache_core::{Clock, ErrorKind, PutOutcome, Result};
+use tokio::{runtime::Builder, sync::mpsc, time::timeout};
+
+use crate::{
+    apply::{Change, Transaction},
+    config::{SqliteConfig, SqliteDurability},
+    connection::{Commit, Connection},
+    room::Room,
+    sweep,
+    worker::Reply,
+};
+
+/// The most requests that one transaction carries out.
+const BATCH_LEN_MAX: usize = 256;
+
+/// The most bytes of values that one transaction gathers, so that file and log stay near their
+/// bounds; a single larger request still has one of its own.
+pub(crate) const BATCH_BYTES_MAX: u64 = 1 << 20;
+
+/// The most steps that a write makes room for. What is owed after them is left to the next write or
+/// sweep, so that a bound that was lowered does not stop everybody for long.
+const ROOM_STEPS_MAX: usize = 64;
+
+/// How long this process writes without a pause.
+const STINT: Duration = Duration::from_millis(50);
+
+/// The pause after a stint. SQLite's lock has no queue: without a pause other processes might not
+/// find a gap between two transactions before their time is up.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// What the writer is asked.
+#[derive(Debug)]
+pub(crate) enum Write {
+    /// Carry out changes, in their order.
+    Changes(Vec<Change>, Reply<Vec<PutOutcome>>),
+    /// Take out what can go, all of it.
+    Sweep(Reply<u64>),
+    /// Finish what has been asked, and end.
+    Close,
+}
+
+/// Changes that are waited for.
+#[derive(Debug)]
+struct Job {
+    changes: Vec<Change>,
+    reply: Reply<Vec<PutOutcome>>,
+}
+
+pub(crate) struct Writer {
+    connection: Connection,
+    clock: Arc<dyn Clock>,
+    durability: SqliteDurability,
+    fence_retention: Duration,
+    sweep_interval: Duration,
+    room: Room,
+    evictions: Arc<AtomicU64>,
+    /// When the next step of a sweep is due.
+    sweep_at: Instant,
+    /// Who waits for the sweep that is under way, and what it has taken out.
+    sweepers: Vec<Reply<u64>>,
+    swept: u64,
+    /// Since when this thread has written without a pause.
+    stint: Option<Instant>,
+}
+
+impl Writer {
+    pub(crate) fn new(
+        connection: Connection,
+        clock: Arc<dyn Clock>,
+        config: &SqliteConfig,
+        evictions: Arc<AtomicU64>,
+    ) -> Self {
+        Self {
+            connection,
+            clock,
+            durability: config.durability,
+            fence_retention: config.fence_retention.0,
+            sweep_interval: config.sweep_interval.0,
+            room: Room::new(config.bytes_max.as_u64()),
+            evictions,
+            sweep_at: Instant::now() + config.sweep_interval.0,
+            sweepers: Vec::new(),
+            swept: 0,
+            stint: None,
+        }
+    }
+
+    /// Serves requests until the queue is closed or all callers have gone.
+    pub(crate) fn serve(mut self, mut queue: mpsc::Receiver<Write>) {
+        // This thread's own: it lets the wait for a request end when a sweep is due.
+        let runtime = Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .expect("a runtime without I/O needs nothing of the system");
+        loop {
+            let first = match queue.try_recv() {
+                Ok(first) => Some(first),
+                Err(_) => {
+                    self.stint = None;
+                    let idle = self.sweep_at.saturating_duration_since(Instant::now());
+                    match runtime.block_on(async { timeout(idle, queue.recv()).await }) {
+                        Ok(None) => break,
+                        Ok(first) => first,
+                        Err(_) => None,
+                    }
+                }
+            };
+            if let Some(first) = first {
+                let jobs = self.gather(first, &mut queue);
+                self.carry_out(jobs);
+                self.make_room();
+                self.connection.keep_log_short();
+            }
+            if self.sweep_at <= Instant::now() {
+                self.make_room();
+                self.sweep();
+            }
+            self.pause();
+        }
+        self.connection.empty_log();
+    }
+
+    /// Takes the changes that are there with the first request, up to the limits.
+    fn gather(&mut self, first: Write, queue: &mut mpsc::Receiver<Write>) -> Vec<Job> {
+        let mut jobs = Vec::new();
+        let mut bytes = 0;
+        let mut next = Some(first);
+        while let Some(request) = next {
+            match request {
+                Write::Changes(changes, reply) => {
+                    bytes += changes.iter().map(Change::len).sum::<u64>();
+                    jobs.push(Job { changes, reply });
+                }
+                Write::Sweep(reply) => {
+                    self.sweepers.push(reply);
+                    self.sweep_at = Instant::now();
+                }
+                Write::Close => queue.close(),
+            }
+            let full = jobs.len() >= BATCH_LEN_MAX || bytes >= BATCH_BYTES_MAX;
+            next = if full { None } else { queue.try_recv().ok() };
+        }
+        jobs
+    }
+
+    /// Carries jobs out in one transaction and answers them. When it fails each is tried alone, so
+    /// that one that cannot be carried out harms itself only.
+    fn carry_out(&mut self, jobs: Vec<Job>) {
+        let alone = jobs.len() == 1;
+        match self.commit(&jobs) {
+            Ok(outcomes) => {
+                for (job, outcomes) in jobs.into_iter().zip(outcomes) {
+                    let _ = job.reply.send(Ok(outcomes));
+                }
+            }
+            Err(error) if !alone && may_be_of_one(error.kind()) => {
+                for job in jobs {
+                    self.carry_out(vec![job]);
+                }
+            }
+            Err(error) => {
+                for job in jobs {
+                    let _ = job.reply.send(Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    fn commit(&mut self, jobs: &[Job]) -> Result<Vec<Vec<PutOutcome>>> {
+        if jobs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let removes = jobs.iter().flat_map(|job| &job.changes).any(Change::is_removal);
+        let synced = removes || self.durability == SqliteDurability::Full;
+        self.connection.set_commit(if synced { Commit::Synced } else { Commit::Handed })?;
+        let now = self.clock.now();
+        let retain_until = now.after(self.fence_retention);
+        self.connection.write(|connection| {
+            let mut transaction = Transaction::new(connection, now, retain_until)?;
+            let outcomes = jobs
+                .iter()
+                .map(|job| job.changes.iter().map(|change| transaction.apply(change)).collect())
+                .collect::<diesel::QueryResult<_>>()?;
+            transaction.finish()?;
+            Ok(outcomes)
+        })
+    }
+
+    /// Keeps the file within its bound. The writes that took it there have been answered: a fault here is theirs no more, and the next write tries again.
+    fn make_room(&mut self) {
+        if let Err(error) = self.step_down() {
+            tracing::warn!(%error, "could not make room in the SQLite file");
+        }
+    }
+
+    fn step_down(&mut self) -> Result<()> {
+        let Self { connection, room, .. } = self;
+        let mut owed = connection.look(|connection| room.owed(connection))?;
+        for _ in 0..ROOM_STEPS_MAX {
+            if owed == 0 {
+                break;
+            }
+            let now = self.clock.now();
+            let retain_until = now.after(self.fence_retention);
+            let step =
+                connection.write(|connection| room.step(connection, owed, now, retain_until))?;
+            connection.keep_log_short();
+            self.evictions.fetch_add(step.evicted, Ordering::Relaxed);
+            // Where nothing can go any more, nothing is owed.
+            owed = if step.freed == 0 { 0 } else { owed.saturating_sub(step.freed) };
+        }
+        Ok(())
+    }
+
+    /// One step of a sweep. The next one follows at once, after the requests that have come
+    /// meanwhile, until there is nothing more.
+    fn sweep(&mut self) {
+        let now = self.clock.now();
+        let step = self.connection.write(|connection| sweep::step(connection, now));
+        let result = match step {
+            Ok(step) => {
+                self.swept += step.entries;
+                if step.more {
+                    return;
+                }
+                Ok(self.swept)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "could not sweep the SQLite file");
+                Err(error)
+            }
+        };
+        // Pages that were given back leave the file only when the log is written back.
+        self.connection.empty_log();
+        self.sweep_at = Instant::now() + self.sweep_interval;
+        self.swept = 0;
+        for reply in mem::take(&mut self.sweepers) {
+            let _ = reply.send(result.clone());
+        }
+    }
+
+    /// Lets other processes have the lock once a stint.
+    fn pause(&mut self) {
+        let started = *self.stint.get_or_insert_with(Instant::now);
+        if started.elapsed() >= STINT {
+            thread::sleep(PAUSE);
+            self.stint = None;
+        }
+    }
+}
+
+/// Whether a transaction may fail with this because of one of its changes.
+fn may_be_of_one(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Full | ErrorKind::Internal)
+}
