@@ -113,7 +113,7 @@ impl Connections {
             }
         };
         let answer_within = self.answer_within;
-        Ok(Session { connection, answer_within, unanswered: false, _slot: slot })
+        Ok(Session { connection, answer_within, is_spent: false, _slot: slot })
     }
 
     async fn check_out(&self, pool: &Pool<AsyncPgConnection>) -> Result<Connection> {
@@ -162,12 +162,13 @@ pub(crate) fn closed() -> Error {
 
 type Connection = PooledConnection<'static, AsyncPgConnection>;
 
-/// One connection, and the right to have one. Goes back to the pool when it is dropped, unless a
-/// statement is unanswered: then the next user would wait for that answer, so it is closed.
+/// One connection, and the right to have one. Goes back to the pool when it is dropped, unless it
+/// is spent: a statement is unanswered, for which the next user would wait, or it has failed in a
+/// way that the next one would meet again. Then it is closed.
 pub(crate) struct Session {
     connection: Connection,
     answer_within: Duration,
-    unanswered: bool,
+    is_spent: bool,
     // Last, so that the connection is back before another caller is let in.
     _slot: OwnedSemaphorePermit,
 }
@@ -179,7 +180,7 @@ impl Session {
         S: LoadQuery<'static, AsyncPgConnection, Row> + Send + 'static,
         Row: Send,
     {
-        self.unanswered = true;
+        self.is_spent = true;
         let rows = timeout(self.answer_within, statement.load(&mut *self.connection)).await;
         self.answer(access, rows)
     }
@@ -201,7 +202,7 @@ impl Session {
     where
         S: ExecuteDsl<AsyncPgConnection> + Send + 'static,
     {
-        self.unanswered = true;
+        self.is_spent = true;
         let count = S::execute(statement, &mut *self.connection);
         let count = timeout(self.answer_within, count).await;
         self.answer(access, count)
@@ -215,15 +216,18 @@ impl Session {
             return Err(if access == Access::Write { error.indeterminate() } else { error });
         };
         let done = done.map_err(|e| error::statement(e, access));
-        // Tables that are not as they were: a new connection looks at the schema again.
-        self.unanswered = done.as_ref().is_err_and(|e| e.kind() == ErrorKind::Incompatible);
+        // Tables that are not as they were: a new connection looks at the schema again. A server
+        // that is going: its connection may look alive for a moment, and would fail another call.
+        self.is_spent = done
+            .as_ref()
+            .is_err_and(|e| matches!(e.kind(), ErrorKind::Incompatible | ErrorKind::Unavailable));
         done
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        if self.unanswered {
+        if self.is_spent {
             // The pool closes a connection whose transaction state is unknown.
             AnsiTransactionManager::transaction_manager_status_mut(&mut *self.connection)
                 .set_in_error();
