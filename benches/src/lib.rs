@@ -13,3 +13,13 @@ pub mod seed_system;
 pub mod stacks;
 pub mod verdict;
 pub mod warm;
+
+/// The code in README.md and docs/GUIDE.md compiles, and runs where it does not need a server.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../../README.md")]
+    struct Readme;
+
+    #[doc = include_str!("../../docs/GUIDE.md")]
+    struct Guide;
+}
