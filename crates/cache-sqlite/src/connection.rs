@@ -72,6 +72,8 @@ impl Connection {
         connection.set_up().map_err(|fault| connection.explain(Doing::Open, fault))?;
         if role == Role::Writer {
             connection.bring_up()?;
+            let result = connection.set_busy_timeout(LOCK_POLL.min(connection.place.busy_timeout));
+            result.map_err(|fault| connection.explain(Doing::Open, fault))?;
         }
         Ok(connection)
     }
@@ -134,7 +136,9 @@ impl Connection {
         let result = self
             .set_busy_timeout(READERS_WAIT)
             .and_then(|()| self.inner.batch_execute("PRAGMA wal_checkpoint(TRUNCATE)"));
-        if let Err(fault) = result.and(self.set_busy_timeout(self.patience())) {
+        if let Err(fault) =
+            result.and(self.set_busy_timeout(LOCK_POLL.min(self.place.busy_timeout)))
+        {
             let path = self.place.path.display();
             tracing::warn!(%path, %fault, "could not write the log of the SQLite file back");
         }
@@ -224,7 +228,7 @@ impl Connection {
     }
 
     fn set_up(&mut self) -> QueryResult<()> {
-        self.set_busy_timeout(self.patience())?;
+        self.set_busy_timeout(self.place.busy_timeout)?;
         // A file from elsewhere must not run functions out of its schema.
         self.inner.batch_execute("PRAGMA trusted_schema = FALSE")?;
         // `keep_log_short` does it.
@@ -239,14 +243,6 @@ impl Connection {
             self.inner.batch_execute("PRAGMA query_only = TRUE")?;
         }
         Ok(())
-    }
-
-    /// How long SQLite itself waits for a lock.
-    fn patience(&self) -> Duration {
-        match self.role {
-            Role::Reader => self.place.busy_timeout,
-            Role::Writer => LOCK_POLL.min(self.place.busy_timeout),
-        }
     }
 
     fn set_busy_timeout(&mut self, limit: Duration) -> QueryResult<()> {
