@@ -19,26 +19,26 @@ pub(crate) struct Plan {
     /// What is known already; a put that goes to the server counts as refused until it says that
     /// it stored it.
     pub(crate) outcomes: Vec<PutOutcome>,
+    payload_len_max: usize,
 }
 
 /// Positions in the batch, each list in the order of the keys, no key twice.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Round {
+    /// One that is too large to be stored still replaces what is there, by nothing.
     pub(crate) inserts: Vec<usize>,
     pub(crate) fills: Vec<usize>,
-    /// Inserts that are too large to be stored, and still replace what is there.
-    pub(crate) removals: Vec<usize>,
 }
 
 impl Plan {
     pub(crate) fn new(puts: &[Put], payload_len_max: usize) -> Self {
-        let mut plan = Self { rounds: Vec::new(), outcomes: Vec::with_capacity(puts.len()) };
+        let outcomes = Vec::with_capacity(puts.len());
+        let mut plan = Self { rounds: Vec::new(), outcomes, payload_len_max };
         let mut occurrences: HashMap<&str, usize> = HashMap::new();
         for (at, Put { key, entry, condition }) in puts.iter().enumerate() {
             let fits = entry.payload.len() <= payload_len_max;
             let list: fn(&mut Round) -> &mut Vec<usize> = match condition {
-                Condition::Always if fits => |round| &mut round.inserts,
-                Condition::Always => |round| &mut round.removals,
+                Condition::Always => |round| &mut round.inserts,
                 Condition::Unmoved(fence) if fence.as_mark().is_none() => {
                     plan.outcomes.push(PutOutcome::Skipped);
                     continue;
@@ -49,7 +49,7 @@ impl Plan {
                     continue;
                 }
             };
-            plan.outcomes.push(if fits { PutOutcome::Superseded } else { PutOutcome::TooLarge });
+            plan.outcomes.push(PutOutcome::Superseded);
             let occurrence = occurrences.entry(key.encoded()).or_default();
             if *occurrence == plan.rounds.len() {
                 plan.rounds.push(Round::default());
@@ -58,7 +58,7 @@ impl Plan {
             *occurrence += 1;
         }
         for round in &mut plan.rounds {
-            for list in [&mut round.inserts, &mut round.fills, &mut round.removals] {
+            for list in [&mut round.inserts, &mut round.fills] {
                 list.sort_unstable_by(|a, b| puts[*a].key.encoded().cmp(puts[*b].key.encoded()));
             }
         }
@@ -72,8 +72,32 @@ impl Plan {
             let found =
                 positions.binary_search_by(|at| puts[*at].key.encoded().as_bytes().cmp(&key));
             if let Ok(found) = found {
-                self.outcomes[positions[found]] = PutOutcome::Stored;
+                let at = positions[found];
+                let fits = puts[at].entry.payload.len() <= self.payload_len_max;
+                self.outcomes[at] = if fits { PutOutcome::Stored } else { PutOutcome::TooLarge };
             }
+        }
+    }
+
+    /// The statement that inserts the puts at `positions`.
+    pub(crate) fn insert(
+        &self,
+        puts: &[Put],
+        positions: &[usize],
+        retain_until: Timestamp,
+    ) -> sql::Insert {
+        let record = |put: &Put| {
+            let fits = put.entry.payload.len() <= self.payload_len_max;
+            fits.then(|| wire::encode_value(&put.entry, 0))
+        };
+        let puts = || positions.iter().map(|at| &puts[*at]);
+        sql::Insert {
+            retain_until: millis(retain_until),
+            keys: puts().map(|put| put.key.encoded().into()).collect(),
+            namespaces: puts().map(|put| put.key.namespace().to_owned()).collect(),
+            versions: puts().map(|put| ordered(put.entry.version)).collect(),
+            expires_at: puts().map(|put| millis(put.entry.expires_at)).collect(),
+            records: puts().map(record).collect(),
         }
     }
 }
@@ -94,18 +118,6 @@ pub(crate) fn statements<'a>(puts: &[Put], positions: &'a [usize]) -> Vec<&'a [u
         statements.push(&positions[begin..]);
     }
     statements
-}
-
-pub(crate) fn insert(puts: &[Put], positions: &[usize], retain_until: Timestamp) -> sql::Insert {
-    let puts = || positions.iter().map(|at| &puts[*at]);
-    sql::Insert {
-        retain_until: millis(retain_until),
-        keys: puts().map(|put| put.key.encoded().into()).collect(),
-        namespaces: puts().map(|put| put.key.namespace().to_owned()).collect(),
-        versions: puts().map(|put| ordered(put.entry.version)).collect(),
-        expires_at: puts().map(|put| millis(put.entry.expires_at)).collect(),
-        records: puts().map(|put| wire::encode_value(&put.entry, 0)).collect(),
-    }
 }
 
 pub(crate) fn fill(puts: &[Put], positions: &[usize]) -> sql::Fill {
@@ -168,9 +180,9 @@ mod tests {
             put("e", 11, Condition::Always),
         ];
         let plan = Plan::new(&puts, 10);
-        let round = Round { inserts: vec![1, 0], fills: vec![3, 2], removals: vec![4] };
+        let round = Round { inserts: vec![1, 0, 4], fills: vec![3, 2] };
         assert_eq!(plan.rounds, [round]);
-        assert_eq!(plan.outcomes[3..], [PutOutcome::Superseded, PutOutcome::TooLarge]);
+        assert_eq!(plan.outcomes, [PutOutcome::Superseded; 5]);
     }
 
     #[test]
@@ -183,7 +195,7 @@ mod tests {
         ];
         let plan = Plan::new(&puts, 10);
         let rounds = [
-            Round { fills: vec![0], inserts: vec![1], ..Round::default() },
+            Round { fills: vec![0], inserts: vec![1] },
             Round { inserts: vec![2], ..Round::default() },
             Round { fills: vec![3], ..Round::default() },
         ];

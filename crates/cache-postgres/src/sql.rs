@@ -83,14 +83,15 @@ statements! {
         SELECT true, convert_to(n.namespace, 'UTF8'), n.floor, NULL \
         FROM namespaces AS n WHERE n.namespace = ANY(?)";
 
-    /// Puts in any case, but never over a newer version. Answers the keys that were stored.
+    /// Puts in any case, but never over a newer version. No record: what is there goes. Answers
+    /// the keys that were written.
     Insert {
         retain_until: i64 => BigInt,
         keys: Keys => Array<Binary>,
         namespaces: Names => Array<Text>,
         versions: Vec<Option<i64>> => Array<Nullable<BigInt>>,
         expires_at: Vec<i64> => Array<BigInt>,
-        records: Vec<Vec<u8>> => Array<Binary>,
+        records: Vec<Option<Vec<u8>>> => Array<Nullable<Binary>>,
     } -> (Binary,) = "\
         INSERT INTO entries AS e \
             (key, namespace, fence, version, expires_at, retain_until, record) \

@@ -95,8 +95,15 @@ impl Store {
             let known = versions.entry(key.encoded()).or_insert((key.namespace(), None));
             known.1 = known.1.max(*version);
         }
+        let statement = sql::Remove {
+            removed_at: millis(self.clock.now()),
+            retain_until: millis(self.retain_until()),
+            keys: versions.keys().map(|key| (*key).into()).collect(),
+            namespaces: versions.values().map(|(namespace, _)| (*namespace).to_owned()).collect(),
+            versions: versions.values().map(|(_, version)| ordered(*version)).collect(),
+        };
         let mut session = self.connections.session().await?;
-        self.remove(&mut session, &versions).await
+        session.execute(Access::Write, statement).await.map(|_| ())
     }
 
     /// One statement, however much the namespace holds: its rows are dead from now on, and the
@@ -165,7 +172,7 @@ impl Store {
         statements_done: &mut usize,
     ) -> Result<()> {
         for positions in puts::statements(batch, &round.inserts) {
-            let statement = puts::insert(batch, positions, self.retain_until());
+            let statement = plan.insert(batch, positions, self.retain_until());
             let keys = session.load(Access::Write, statement).await?;
             plan.stored(batch, positions, keys);
             *statements_done += 1;
@@ -175,30 +182,7 @@ impl Store {
             plan.stored(batch, positions, keys);
             *statements_done += 1;
         }
-        if !round.removals.is_empty() {
-            let too_large = round.removals.iter().map(|at| &batch[*at]);
-            let versions = too_large
-                .map(|Put { key, entry, .. }| (key.encoded(), (key.namespace(), entry.version)));
-            self.remove(session, &versions.collect()).await?;
-            *statements_done += 1;
-        }
         Ok(())
-    }
-
-    /// Leaves tombstones under these keys, given with their namespaces and versions.
-    async fn remove(
-        &self,
-        session: &mut Session,
-        versions: &BTreeMap<&str, (&str, Option<Version>)>,
-    ) -> Result<()> {
-        let statement = sql::Remove {
-            removed_at: millis(self.clock.now()),
-            retain_until: millis(self.retain_until()),
-            keys: versions.keys().map(|key| (*key).into()).collect(),
-            namespaces: versions.values().map(|(namespace, _)| (*namespace).to_owned()).collect(),
-            versions: versions.values().map(|(_, version)| ordered(*version)).collect(),
-        };
-        session.execute(Access::Write, statement).await.map(|_| ())
     }
 
     fn retain_until(&self) -> Timestamp {

@@ -67,4 +67,11 @@ pub(super) async fn a_payload_above_the_limit_is_refused_and_removes_the_old_one
     let outcome = ground.tier.put(key.clone(), huge).await.unwrap();
     assert_eq!(outcome, PutOutcome::TooLarge);
     assert_eq!(ground.read(&key).await, None, "an insert that does not fit still replaces");
+
+    // One that is older than what is there, though, is not to have any effect.
+    ground.tier.put(key.clone(), ground.versioned("newer", 2)).await.unwrap();
+    let huge = Entry { payload: vec![0; limit + 1].into(), ..ground.versioned("", 1) };
+    let outcome = ground.tier.put(key.clone(), huge).await.unwrap();
+    assert_eq!(outcome, PutOutcome::Superseded);
+    assert_eq!(ground.read(&key).await.as_deref(), Some("newer"));
 }
