@@ -65,6 +65,9 @@ pub struct Run {
     pub tier_reads: BTreeMap<String, u64>,
     /// What failed in each tier, and was made good by another one or by the source. In keys.
     pub tier_errors: BTreeMap<String, u64>,
+    /// What one of them said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_tier_error: Option<String>,
     /// Successes a second.
     pub throughput_per_s: f64,
     /// Of successes, in microseconds.

@@ -155,6 +155,7 @@ impl Measured {
             hit_ratio: hit_ratios(&changes, &tally),
             tier_reads: by_name(&changes, |change| change.hits + change.misses),
             tier_errors: by_name(&changes, |change| change.errors),
+            last_tier_error: changes.iter().find_map(|change| change.last_error.clone()),
             errors_by_kind: tally.errors,
             ..Run::default()
         }
@@ -167,6 +168,7 @@ struct TierChange<'a> {
     hits: u64,
     misses: u64,
     errors: u64,
+    last_error: Option<String>,
 }
 
 fn tier_changes<'a>(before: &CacheStats, after: &'a CacheStats) -> Vec<TierChange<'a>> {
@@ -176,6 +178,7 @@ fn tier_changes<'a>(before: &CacheStats, after: &'a CacheStats) -> Vec<TierChang
         hits: after.hits - before.hits,
         misses: after.misses - before.misses,
         errors: after.errors - before.errors,
+        last_error: after.last_error.clone().filter(|_| after.errors > before.errors),
     };
     tiers.map(change).collect()
 }

@@ -122,11 +122,21 @@ struct Turn<'a, C: Carry>(&'a Arc<Shared<C>>);
 
 impl<C: Carry> Drop for Turn<'_, C> {
     fn drop(&mut self) {
-        let carrier = Carrier { shared: Arc::clone(self.0), is_done: false };
-        let nobody_waits = self.0.state.lock().waiting.is_empty();
-        match Handle::try_current() {
-            Ok(runtime) if !nobody_waits => drop(runtime.spawn(carrier.run())),
-            _ => drop(carrier),
+        let runtime = Handle::try_current();
+        let mut state = self.0.state.lock();
+        match runtime {
+            // The place is handed on as it is.
+            Ok(runtime) if !state.waiting.is_empty() => {
+                drop(state);
+                let carrier = Carrier { shared: Arc::clone(self.0), is_done: false };
+                runtime.spawn(carrier.run());
+            }
+            // Under the same lock, so that whoever comes after this finds the place free. Without a
+            // runtime there is nobody to carry those who wait: they are told.
+            _ => {
+                state.carriers -= 1;
+                state.waiting.clear();
+            }
         }
     }
 }
@@ -350,6 +360,39 @@ mod tests {
         let answers = join_all(rest).await;
         assert_eq!(answers[0].as_ref().unwrap_err().kind(), ErrorKind::Internal);
         assert_eq!(*answers[1].as_ref().unwrap(), 8);
+    }
+
+    /// Carries at once, so that carriers come and go all the time.
+    struct Echo;
+
+    impl Carry for Echo {
+        type Ask = usize;
+        type Answer = usize;
+
+        fn weigh(&self, _ask: &usize) -> usize {
+            1
+        }
+
+        async fn carry(&self, asks: Vec<usize>) -> Result<Vec<usize>> {
+            Ok(asks)
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn no_call_is_lost_where_a_carrier_leaves() {
+        let limits = Limits { carriers: 1, calls: 10, bytes: 1_000 };
+        let gather = Arc::new(Gather::new(Echo, limits));
+        let callers = (0..4).map(|_| {
+            let gather = Arc::clone(&gather);
+            tokio::spawn(async move {
+                for i in 0..200_000 {
+                    assert_eq!(gather.ask(i).await.unwrap(), i);
+                }
+            })
+        });
+        for caller in join_all(callers).await {
+            caller.unwrap();
+        }
     }
 
     #[test]

@@ -15,6 +15,11 @@ pub(crate) fn all(report: &Report) -> String {
     let Report { runs, verdicts, .. } = report;
     let tables = [figures(runs), comparison(runs), summary(verdicts)];
     let mut text = tables.map(|table| table.to_string()).join("\n");
+    for run in runs {
+        if let Some(error) = &run.last_tier_error {
+            text.push_str(&format!("{}, {}: a tier said: {error}\n", run.stack, run.scenario));
+        }
+    }
     if report.partial {
         text.push_str("PARTIAL: it did not get to its end; this is what was measured until then\n");
     }

@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 
 use crate::{
-    error::Result,
+    error::{Error, Result},
     key::{Key, Namespace},
     stats::{Operation, Outcome, Recorder, TierStats},
     tier::{Lookup, Put, PutOutcome, Removal, Tier, TierInfo, Usage},
@@ -44,6 +44,13 @@ impl Observed {
         TierStats::new(self.name(), &self.recorder, usage)
     }
 
+    fn note_write(&self, write: Operation, error: Option<&Error>, took: Duration, keys: usize) {
+        match error {
+            None => self.recorder.record(write, Outcome::Done, took, keys),
+            Some(error) => self.recorder.record_error(write, error, took, keys),
+        }
+    }
+
     fn note_lookups(&self, lookups: &[Lookup], took: Duration) {
         let hits = lookups.iter().filter(|lookup| lookup.entry.is_some()).count();
         self.recorder.record(Operation::Get, Outcome::Hit, took, hits);
@@ -69,7 +76,7 @@ impl Tier for Observed {
         let result = self.inner.get(key).await;
         match &result {
             Ok(lookup) => self.note_lookups(std::slice::from_ref(lookup), start.elapsed()),
-            Err(_) => self.recorder.record(Operation::Get, Outcome::Error, start.elapsed(), 1),
+            Err(e) => self.recorder.record_error(Operation::Get, e, start.elapsed(), 1),
         }
         result
     }
@@ -79,9 +86,7 @@ impl Tier for Observed {
         let result = self.inner.get_many(keys).await;
         match &result {
             Ok(lookups) => self.note_lookups(lookups, start.elapsed()),
-            Err(_) => {
-                self.recorder.record(Operation::Get, Outcome::Error, start.elapsed(), keys.len());
-            }
+            Err(e) => self.recorder.record_error(Operation::Get, e, start.elapsed(), keys.len()),
         }
         result
     }
@@ -89,8 +94,7 @@ impl Tier for Observed {
     async fn put_many(&self, puts: &[Put]) -> Result<Vec<PutOutcome>> {
         let start = Instant::now();
         let result = self.inner.put_many(puts).await;
-        let outcome = if result.is_ok() { Outcome::Done } else { Outcome::Error };
-        self.recorder.record(Operation::Put, outcome, start.elapsed(), puts.len());
+        self.note_write(Operation::Put, result.as_ref().err(), start.elapsed(), puts.len());
         if let Ok(outcomes) = &result {
             let superseded = outcomes.iter().filter(|o| **o == PutOutcome::Superseded).count();
             self.recorder.note_superseded(superseded);
@@ -101,8 +105,8 @@ impl Tier for Observed {
     async fn remove_many(&self, removals: &[Removal]) -> Result<()> {
         let start = Instant::now();
         let result = self.inner.remove_many(removals).await;
-        let outcome = if result.is_ok() { Outcome::Done } else { Outcome::Error };
-        self.recorder.record(Operation::Remove, outcome, start.elapsed(), removals.len());
+        let error = result.as_ref().err();
+        self.note_write(Operation::Remove, error, start.elapsed(), removals.len());
         result
     }
 

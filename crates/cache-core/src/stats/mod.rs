@@ -64,6 +64,8 @@ pub struct TierStats {
     pub superseded: u64,
     /// Stored bytes that could not be trusted: counted as missing.
     pub corrupt: u64,
+    /// The last of the errors.
+    pub last_error: Option<String>,
     /// Reads.
     pub get: OperationStats,
     /// Writes.
@@ -108,6 +110,7 @@ impl TierStats {
             hit_ratio: ratio(hits, misses),
             superseded: recorder.superseded.load(Relaxed),
             corrupt: recorder.corrupt.load(Relaxed),
+            last_error: recorder.last_error(),
             get,
             put,
             remove,
@@ -165,6 +168,11 @@ impl fmt::Display for CacheStats {
             ]);
         }
         write!(f, "{tiers}")?;
+        for tier in &self.tiers {
+            if let Some(error) = &tier.last_error {
+                writeln!(f, "{}: the last error was: {error}", tier.name)?;
+            }
+        }
         write!(f, "{}", self.latencies())
     }
 }
@@ -211,6 +219,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::error::{Error, ErrorKind};
 
     #[test]
     fn a_snapshot_counts_keys_and_keeps_errors_apart_from_misses() {
@@ -218,14 +227,16 @@ mod tests {
         let us = Duration::from_micros;
         recorder.record(Operation::Get, Outcome::Hit, us(100), 90);
         recorder.record(Operation::Get, Outcome::Miss, us(100), 10);
-        recorder.record(Operation::Get, Outcome::Error, us(50_000), 3);
-        recorder.record(Operation::Put, Outcome::Error, us(50_000), 2);
+        let error = Error::new(ErrorKind::Timeout, "no answer in 50 ms");
+        recorder.record_error(Operation::Get, &error, us(50_000), 3);
+        recorder.record_error(Operation::Put, &error, us(50_000), 2);
         let stats = TierStats::new("redis", &recorder, None);
         assert_eq!((stats.hits, stats.misses, stats.errors), (90, 10, 5));
         assert_eq!(stats.hit_ratio, Some(0.9));
         let hit = stats.get.hit.unwrap();
         assert!(hit.max_us < 102.0, "an error's latency is not a hit's: {hit:?}");
         assert_eq!(stats.put.done, None);
+        assert_eq!(stats.last_error.as_deref(), Some("no answer in 50 ms"));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{LatencyHistogram, OperationStats};
+use crate::error::Error;
 
 /// What was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,7 @@ pub(crate) struct Recorder {
     cells: [[Mutex<Option<Box<LatencyHistogram>>>; 4]; 4],
     pub(crate) superseded: AtomicU64,
     pub(crate) corrupt: AtomicU64,
+    last_error: Mutex<Option<Error>>,
 }
 
 impl Recorder {
@@ -48,6 +50,23 @@ impl Recorder {
             let mut cell = self.cells[operation as usize][outcome as usize].lock();
             cell.get_or_insert_default().record(latency, keys as u64);
         }
+    }
+
+    /// Notes `keys` keys whose `operation` failed after `latency`.
+    pub(crate) fn record_error(
+        &self,
+        operation: Operation,
+        error: &Error,
+        latency: Duration,
+        keys: usize,
+    ) {
+        self.record(operation, Outcome::Error, latency, keys);
+        *self.last_error.lock() = Some(error.clone());
+    }
+
+    /// The last error, as text.
+    pub(crate) fn last_error(&self) -> Option<String> {
+        self.last_error.lock().as_ref().map(ToString::to_string)
     }
 
     pub(crate) fn note_superseded(&self, puts: usize) {
