@@ -14,7 +14,7 @@ use crate::environment::{self, Environment};
 use crate::services::{Install, Kind, Services};
 use crate::workspace::{self, cargo};
 
-/// Run the benchmarks: a table on standard output, figures in target/xtask/bench/<NAME>.json
+/// Run the benchmarks: a table on standard output, figures in target/xtask/bench/NAME.json
 #[derive(Debug, Default, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {

@@ -19,9 +19,12 @@ impl<V: Send + Sync + 'static> Cache<V> {
     ///
     /// # Errors
     ///
-    /// [`crate::ErrorKind::InvalidKey`], [`ErrorKind::InvalidTtl`], [`ErrorKind::Codec`],
-    /// [`ErrorKind::TooLarge`] before anything is written. Else an error names each tier that
-    /// failed, and that may hold an older value; the others have been written.
+    /// [`ErrorKind::InvalidKey`](crate::ErrorKind::InvalidKey),
+    /// [`ErrorKind::InvalidTtl`](crate::ErrorKind::InvalidTtl),
+    /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) and
+    /// [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge) before anything is written. Else an
+    /// error names each tier that failed, and that may hold an older value; the others have been
+    /// written.
     ///
     /// # Cancel safety
     ///
