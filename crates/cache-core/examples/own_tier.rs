@@ -11,8 +11,8 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use cache_core::{
-    ByteSize, Cache, Key, Lookup, MemoryTier, Namespace, Put, PutOutcome, Removal, Result,
-    SystemClock, Tier, TierInfo, Usage,
+    ByteSize, Cache, Key, Leases, Log, Lookup, MemoryTier, Namespace, Put, PutOutcome, Removal,
+    Result, SystemClock, Tier, TierInfo, Usage,
 };
 
 /// Prints what happens to the tier inside.
@@ -62,6 +62,14 @@ impl<T: Tier> Tier for Journalled<T> {
 
     async fn usage(&self) -> Result<Usage> {
         self.0.usage().await
+    }
+
+    fn log(&self) -> Option<Arc<dyn Log>> {
+        self.0.log()
+    }
+
+    fn leases(&self) -> Option<Arc<dyn Leases>> {
+        self.0.leases()
     }
 
     async fn close(&self) -> Result<()> {

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     clock::Timestamp,
     error::{Error, ErrorKind, Result},
+    tags::Tags,
+    wire,
 };
 
 /// The longest time to live, fresh and stale together: 366 days.
@@ -94,6 +96,8 @@ pub struct Entry {
     pub expires_at: Timestamp,
     /// What its load took, in microseconds (saturating at 71 minutes; 0: not loaded).
     pub load_cost_us: u32,
+    /// Its tags, as they were when its load began.
+    pub tags: Tags,
 }
 
 impl Entry {
@@ -109,6 +113,7 @@ impl Entry {
             fresh_until,
             expires_at: fresh_until.after(ttl.stale),
             load_cost_us: 0,
+            tags: Tags::none(),
         }
     }
 
@@ -122,6 +127,18 @@ impl Entry {
     #[must_use]
     pub fn with_load_cost(self, cost: Duration) -> Self {
         Self { load_cost_us: u32::try_from(cost.as_micros()).unwrap_or(u32::MAX), ..self }
+    }
+
+    /// The same entry with `tags`.
+    #[must_use]
+    pub fn with_tags(self, tags: Tags) -> Self {
+        Self { tags, ..self }
+    }
+
+    /// A checksum of everything in the entry, the same in every tier: whether two are the same one.
+    #[must_use]
+    pub fn digest(&self) -> u32 {
+        wire::digest(self)
     }
 
     /// Whether the entry counts as fresh at `now`.

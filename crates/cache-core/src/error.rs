@@ -31,6 +31,8 @@ pub enum ErrorKind {
     Load,
     /// More is asked at once than a limit allows.
     Overloaded,
+    /// The tier's server lost data: what it had was given up, and the next call finds it empty.
+    LostData,
     /// The tier answers reads only.
     ReadOnly,
     /// The tier, or the loader, did not answer in its time.
@@ -44,7 +46,10 @@ pub enum ErrorKind {
 impl ErrorKind {
     /// Whether the same call may succeed a little later, with nothing changed by a person.
     const fn is_transient(self) -> bool {
-        matches!(self, Self::Full | Self::Overloaded | Self::Timeout | Self::Unavailable)
+        matches!(
+            self,
+            Self::Full | Self::LostData | Self::Overloaded | Self::Timeout | Self::Unavailable
+        )
     }
 }
 

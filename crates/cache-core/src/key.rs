@@ -30,6 +30,13 @@ const SEPARATOR: char = ':';
 pub struct Namespace(Arc<str>);
 
 impl Namespace {
+    /// The namespace of a cache's own notes about this one. No name that a user gives is escaped
+    /// to it, because `~` is never left as it is.
+    #[must_use]
+    pub fn reserved(&self, purpose: &str) -> Self {
+        Self(format!("{}~{purpose}", self.0).into())
+    }
+
     /// Validates and escapes `name`.
     ///
     /// # Errors
@@ -48,6 +55,22 @@ impl Namespace {
             }
         }
         Ok(Self(escaped.into()))
+    }
+
+    /// The namespace whose escaped name is `escaped`, as it came from a store.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidKey`] for anything that [`as_str`](Self::as_str) does not answer.
+    pub fn from_escaped(escaped: &str) -> Result<Self> {
+        check("namespace", escaped, 4 * NAMESPACE_LEN_MAX)?;
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || b"._-%~".contains(&byte);
+        if escaped.bytes().all(known) {
+            return Ok(Self(escaped.into()));
+        }
+        let message =
+            format!("`{}` is not the escaped name of a namespace", escaped.escape_debug());
+        Err(Error::new(ErrorKind::InvalidKey, message))
     }
 
     /// The escaped name: ASCII letters, digits, `.`, `_`, `-` and percent escapes.
@@ -104,6 +127,16 @@ impl Key {
         let text_at = u16::try_from(namespace.0.len() + 1)
             .expect("an escaped namespace is at most three times NAMESPACE_LEN_MAX");
         Ok(Self { encoded: encoded.into(), text_at })
+    }
+
+    /// The key whose encoded form is `encoded`, as it came from a store.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidKey`] for anything that [`encoded`](Self::encoded) does not answer.
+    pub fn from_encoded(encoded: &str) -> Result<Self> {
+        let (namespace, text) = encoded.split_once(SEPARATOR).unwrap_or((encoded, ""));
+        Self::new(&Namespace::from_escaped(namespace)?, text)
     }
 
     /// The whole encoded key, `namespace:text`.

@@ -1,24 +1,29 @@
 //! Traits, entries, stack and typed front of a tiered cache.
 
+mod bus;
 mod cache;
 mod clock;
 mod codec;
 mod entry;
 mod error;
+mod event;
 mod fence;
 mod fence_table;
 mod gather;
 mod key;
 mod layers;
+mod lease;
 mod memory;
 mod stack;
 mod stats;
+mod tags;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 mod tier;
 mod units;
 pub mod wire;
 
+pub use bus::{Author, Change, Log, Notice, Page, Position};
 pub use cache::{Builder, Cache, FLIGHTS_MAX, Hit, Item, LoadError, Loaded, Origin, SourceError};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 #[cfg(feature = "postcard")]
@@ -26,13 +31,16 @@ pub use codec::Postcard;
 pub use codec::{Codec, Json, Raw};
 pub use entry::{BATCH_LEN_MAX, CodecId, Entry, PAYLOAD_LEN_MAX, TTL_MAX, Ttl, Version};
 pub use error::{Error, ErrorKind, Result};
+pub use event::{Event, Events};
 pub use fence::Fence;
 pub use gather::{Carry, Gather, Limits};
 pub use key::{KEY_LEN_MAX, Key, NAMESPACE_LEN_MAX, Namespace};
 pub use layers::{Layer, Observed, timeout};
+pub use lease::{LeaseToken, Leases};
 pub use memory::MemoryTier;
 pub use stack::{Found, Stack};
 pub use stats::{CacheStats, LatencyHistogram, LatencySummary, OperationStats, Table, TierStats};
+pub use tags::{TAG_LEN_MAX, TAGS_MAX, TagMark, Tags};
 pub use tier::{
     Condition, Durability, Lookup, Put, PutOutcome, Removal, Scope, Tier, TierExt, TierInfo, Usage,
     check_batch,

@@ -15,11 +15,13 @@ use moka::{Expiry, notification::RemovalCause};
 use parking_lot::RwLock;
 
 use crate::{
+    bus::Log,
     clock::{Clock, Timestamp},
     entry::{Entry, PAYLOAD_LEN_MAX, Version},
     error::Result,
     fence_table::FenceTable,
     key::{Key, Namespace},
+    lease::Leases,
     tier::{
         Condition, Durability, Lookup, Put, PutOutcome, Removal, Scope, Tier, TierInfo, Usage,
         check_batch,
@@ -86,6 +88,7 @@ impl MemoryTier {
                 durability: Durability::Volatile,
                 fence_retention: Duration::MAX,
                 payload_len_max: PAYLOAD_LEN_MAX,
+                patience: None,
             },
             clock,
             records,
@@ -234,6 +237,14 @@ impl Tier for MemoryTier {
             bytes_max: Some(self.bytes_max),
             evictions: Some(self.evictions.load(Ordering::Relaxed)),
         })
+    }
+
+    fn log(&self) -> Option<Arc<dyn Log>> {
+        None
+    }
+
+    fn leases(&self) -> Option<Arc<dyn Leases>> {
+        None
     }
 
     async fn close(&self) -> Result<()> {

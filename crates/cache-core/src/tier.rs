@@ -7,11 +7,13 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    bus::Log,
     clock::Timestamp,
     entry::{BATCH_LEN_MAX, Entry, Version},
     error::{Error, ErrorKind, Result},
     fence::Fence,
     key::{Key, Namespace},
+    lease::Leases,
     wire::{self, Corrupt, Record},
 };
 
@@ -68,6 +70,12 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
     /// What the tier holds now, as far as it can tell cheaply.
     async fn usage(&self) -> Result<Usage>;
 
+    /// The log of this tier's changes, where it keeps one for other processes.
+    fn log(&self) -> Option<Arc<dyn Log>>;
+
+    /// Leases on keys, where this tier can give them.
+    fn leases(&self) -> Option<Arc<dyn Leases>>;
+
     /// Finishes what was accepted, gives up connections and background work. Calls after this
     /// may fail with [`ErrorKind::Closed`].
     async fn close(&self) -> Result<()>;
@@ -86,6 +94,10 @@ pub struct TierInfo {
     pub fence_retention: Duration,
     /// The largest payload that it takes, in bytes.
     pub payload_len_max: usize,
+    /// How long its server may say nothing at all, to nobody, while calls wait for it, before it
+    /// counts as hung; nothing for a tier that has no server. A busy server that answers one call
+    /// after the other is not silent, however long each of them takes.
+    pub patience: Option<Duration>,
 }
 
 /// Who sees what is written to a tier, from the fewest to the most.
@@ -299,6 +311,14 @@ impl<T: Tier + ?Sized> Tier for Arc<T> {
 
     async fn usage(&self) -> Result<Usage> {
         (**self).usage().await
+    }
+
+    fn log(&self) -> Option<Arc<dyn Log>> {
+        (**self).log()
+    }
+
+    fn leases(&self) -> Option<Arc<dyn Leases>> {
+        (**self).leases()
     }
 
     async fn close(&self) -> Result<()> {

@@ -12,21 +12,23 @@
 //! | 4 | 4 | CRC-32 (IEEE) of bytes 0 to 3 and of bytes 18 to the end |
 //! | 8 | 8 | fence: the tier's mark for this key, at most 2^53 - 1 |
 //! | 16 | 2 | sum of the eight bytes of the fence |
-//! | 18 | 2 | length of the tags, `0`: reserved, see below |
+//! | 18 | 2 | length of the tags in bytes, see below |
 //! | 20 | 4 | what the load took, in microseconds |
 //! | 24 | 8 | version at the source |
 //! | 32 | 8 | created at |
 //! | 40 | 8 | fresh until |
 //! | 48 | 8 | expires at |
-//! | 56 | | payload, to the end |
+//! | 56 | | tags |
+//! | | | payload, to the end |
 //!
 //! The fence lies outside the checksum, with a sum of its own, so that a script can set it without
 //! reading the payload. A store that keeps the fence elsewhere (a column) writes 0 here.
 //!
-//! A reader that does not know tags must not serve an entry that carries some, because it could
-//! not tell that a tag was invalidated: a length of tags above 0 reads as [`Corrupt::Tagged`].
+//! Each tag is one byte for the length of its name, the name in UTF-8, and eight bytes for its
+//! generation when the entry's load began. There are at most [`TAGS_MAX`]. Whoever serves an entry
+//! first checks that its tags still have these generations.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 
@@ -34,6 +36,7 @@ use crate::{
     clock::Timestamp,
     entry::{CodecId, Entry, Version},
     fence::Fence,
+    tags::{TAG_LEN_MAX, TAGS_MAX, TagMark, Tags},
 };
 
 /// Bytes before the payload.
@@ -68,8 +71,8 @@ pub enum Corrupt {
     UnknownKind,
     /// The checksum, or the sum of the fence, does not match.
     Checksum,
-    /// The entry carries tags, which this version cannot check.
-    Tagged,
+    /// Its tags are cut, unreadable, or more than [`TAGS_MAX`].
+    Tags,
     /// The payload is above the tier's limit.
     Oversized,
     /// The deadlines are out of order.
@@ -83,7 +86,7 @@ impl fmt::Display for Corrupt {
             Self::UnknownFormat => "not a record of a known format",
             Self::UnknownKind => "an unknown kind of record",
             Self::Checksum => "the checksum does not match",
-            Self::Tagged => "tags that this version cannot check",
+            Self::Tags => "unreadable tags",
             Self::Oversized => "a payload above the limit",
             Self::Deadlines => "deadlines out of order",
         })
@@ -93,13 +96,34 @@ impl fmt::Display for Corrupt {
 /// The bytes of a value, with `mark` as its fence.
 #[must_use]
 pub fn encode_value(entry: &Entry, mark: u64) -> Vec<u8> {
-    let mut out = Vec::with_capacity(HEADER_LEN + entry.payload.len());
-    let moments = [entry.created_at, entry.fresh_until, entry.expires_at];
-    let header = header(KIND_VALUE, entry.codec, mark, entry.load_cost_us, entry.version, moments);
-    out.extend_from_slice(&header);
+    let tags = encode_tags(&entry.tags);
+    let mut out = Vec::with_capacity(HEADER_LEN + tags.len() + entry.payload.len());
+    out.extend_from_slice(&value_header(entry, mark, &tags));
+    out.extend_from_slice(&tags);
     out.extend_from_slice(&entry.payload);
     seal(&mut out);
     out
+}
+
+/// The checksum that [`encode_value`] writes, whatever the mark.
+pub(crate) fn digest(entry: &Entry) -> u32 {
+    let tags = encode_tags(&entry.tags);
+    let header = value_header(entry, 0, &tags);
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&header[..4]);
+    hasher.update(&header[18..]);
+    hasher.update(&tags);
+    hasher.update(&entry.payload);
+    hasher.finalize()
+}
+
+fn value_header(entry: &Entry, mark: u64, tags: &[u8]) -> [u8; HEADER_LEN] {
+    let moments = [entry.created_at, entry.fresh_until, entry.expires_at];
+    let mut header =
+        header(KIND_VALUE, entry.codec, mark, entry.load_cost_us, entry.version, moments);
+    let len = u16::try_from(tags.len()).expect("TAGS_MAX tags of TAG_LEN_MAX bytes fit");
+    header[18..20].copy_from_slice(&len.to_be_bytes());
+    header
 }
 
 /// The bytes of a tombstone written at `created_at`, with `mark` as its fence.
@@ -122,14 +146,12 @@ pub fn decode(bytes: &Bytes, payload_len_max: usize) -> Result<Record, Corrupt> 
     if header[0] != FORMAT {
         return Err(Corrupt::UnknownFormat);
     }
-    if bytes.len() - HEADER_LEN > payload_len_max {
+    let tags_len = usize::from(u16_at(header, 18));
+    if bytes.len().saturating_sub(HEADER_LEN + tags_len) > payload_len_max {
         return Err(Corrupt::Oversized);
     }
     if u32_at(header, 4) != checksum(bytes) || fence_mark(bytes).is_none() {
         return Err(Corrupt::Checksum);
-    }
-    if u16_at(header, 18) != 0 {
-        return Err(Corrupt::Tagged);
     }
     let version = (header[1] & VERSIONED != 0).then(|| Version(u64_at(header, 24)));
     match header[1] & !VERSIONED {
@@ -158,15 +180,45 @@ fn decode_value(
     if created_at > fresh_until || fresh_until > expires_at {
         return Err(Corrupt::Deadlines);
     }
+    let payload_at = HEADER_LEN + usize::from(u16_at(header, 18));
+    let tags = bytes.get(HEADER_LEN..payload_at).and_then(decode_tags).ok_or(Corrupt::Tags)?;
     Ok(Entry {
-        payload: bytes.slice(HEADER_LEN..),
+        payload: bytes.slice(payload_at..),
         codec: CodecId(u16_at(header, 2)),
         version,
         created_at,
         fresh_until,
         expires_at,
         load_cost_us: u32_at(header, 20),
+        tags,
     })
+}
+
+fn encode_tags(tags: &Tags) -> Vec<u8> {
+    let mut out = Vec::new();
+    for TagMark { tag, generation } in tags.marks() {
+        out.push(u8::try_from(tag.len()).expect("Tags::new has checked TAG_LEN_MAX"));
+        out.extend_from_slice(tag.as_bytes());
+        out.extend_from_slice(&generation.to_be_bytes());
+    }
+    out
+}
+
+fn decode_tags(mut bytes: &[u8]) -> Option<Tags> {
+    let mut marks = Vec::new();
+    while let Some((&len, rest)) = bytes.split_first() {
+        let len = usize::from(len);
+        if marks.len() == TAGS_MAX || len == 0 || len > TAG_LEN_MAX {
+            return None;
+        }
+        let (tag, rest) = rest.split_at_checked(len)?;
+        let (generation, rest) = rest.split_first_chunk()?;
+        let (tag, generation) =
+            (Arc::from(str::from_utf8(tag).ok()?), u64::from_be_bytes(*generation));
+        marks.push(TagMark { tag, generation });
+        bytes = rest;
+    }
+    Tags::new(marks).ok()
 }
 
 /// A header whose checksum is still zero.
@@ -274,11 +326,13 @@ mod tests {
     }
 
     #[test]
-    fn tags_and_oversized_payloads_are_not_served() {
+    fn unreadable_tags_and_oversized_payloads_are_not_served() {
         let mut tagged = encode_value(&sample(), 0);
-        tagged[19] = 1;
-        seal(&mut tagged);
-        assert_eq!(decode(&tagged.into(), 100), Err(Corrupt::Tagged));
+        for len in [1_u16, 10, 12, u16::MAX] {
+            tagged[18..20].copy_from_slice(&len.to_be_bytes());
+            seal(&mut tagged);
+            assert_eq!(decode(&tagged.clone().into(), 100), Err(Corrupt::Tags), "{len}");
+        }
         assert_eq!(decode(&encode_value(&sample(), 0).into(), 10), Err(Corrupt::Oversized));
     }
 
@@ -287,6 +341,7 @@ mod tests {
         fn what_is_encoded_is_decoded(
             payload in prop::collection::vec(any::<u8>(), 0..200),
             codec: u16, version: Option<u64>, mark in 0..=Fence::MARK_MAX, cost: u32,
+            tags in prop::collection::vec(("[a-z€]{1,40}", any::<u64>()), 0..4),
             created in 0_u64..1 << 40, fresh in 0_u64..1 << 40, stale in 0_u64..1 << 40,
         ) {
             let ttl = Ttl { fresh: Duration::from_millis(fresh), stale: Duration::from_millis(stale) };
@@ -294,8 +349,11 @@ mod tests {
             let mut entry = Entry::new(payload.into(), CodecId(codec), created, ttl)
                 .with_version(version.map(Version));
             entry.load_cost_us = cost;
+            let mark_of = |(tag, generation): (String, _)| TagMark { tag: tag.into(), generation };
+            entry.tags = Tags::new(tags.into_iter().map(mark_of).collect()).unwrap();
             let bytes = Bytes::from(encode_value(&entry, mark));
             prop_assert_eq!(fence_mark(&bytes), Some(mark));
+            prop_assert_eq!(entry.digest(), u32::from_be_bytes(bytes[4..8].try_into().unwrap()));
             prop_assert_eq!(decode(&bytes, 200), Ok(Record::Value(entry)));
         }
 

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use cache_core::{
-    ByteSize, Clock, Key, Lookup, ManualClock, MemoryTier, Namespace, Put, PutOutcome, Removal,
-    Result, Tier, TierInfo, Timestamp, Usage,
+    ByteSize, Clock, Key, Leases, Log, Lookup, ManualClock, MemoryTier, Namespace, Put, PutOutcome,
+    Removal, Result, Tier, TierInfo, Timestamp, Usage,
     testkit::{Harness, conformance},
 };
 
@@ -105,6 +105,14 @@ impl Tier for Forgetful {
 
     async fn usage(&self) -> Result<Usage> {
         self.whole.usage().await
+    }
+
+    fn log(&self) -> Option<Arc<dyn Log>> {
+        self.whole.log()
+    }
+
+    fn leases(&self) -> Option<Arc<dyn Leases>> {
+        self.whole.leases()
     }
 
     async fn close(&self) -> Result<()> {

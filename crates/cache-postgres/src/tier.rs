@@ -11,8 +11,8 @@ use std::{
 
 use async_trait::async_trait;
 use cache_core::{
-    Carry, Clock, Durability, Error, ErrorKind, Gather, Key, Lookup, Namespace, Put, PutOutcome,
-    Removal, Result, Scope, SystemClock, Tier, TierInfo, Usage, check_batch,
+    Carry, Clock, Durability, Error, ErrorKind, Gather, Key, Leases, Log, Lookup, Namespace, Put,
+    PutOutcome, Removal, Result, Scope, SystemClock, Tier, TierInfo, Usage, check_batch,
 };
 use tokio::{
     runtime::Handle,
@@ -31,6 +31,9 @@ use crate::{
 
 /// Calls that may wait at the same time. More is a sign that nothing comes back.
 const CALLS_MAX: u32 = 1 << 16;
+
+/// How long a healthy server says nothing while it is asked.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// How long [`PostgresTier::close`] waits for calls that were accepted.
 const CLOSE_WITHIN: Duration = Duration::from_secs(10);
@@ -115,6 +118,7 @@ impl PostgresTier {
                 },
                 fence_retention: config.fence_retention.0,
                 payload_len_max,
+                patience: Some(PATIENCE),
             },
             reads: Reads::gather(&store, carriers),
             puts: Puts::gather(&store, carriers),
@@ -247,6 +251,14 @@ impl Tier for PostgresTier {
 
     async fn usage(&self) -> Result<Usage> {
         self.detached("usage", |store| async move { store.usage().await }).await
+    }
+
+    fn log(&self) -> Option<Arc<dyn Log>> {
+        None
+    }
+
+    fn leases(&self) -> Option<Arc<dyn Leases>> {
+        None
     }
 
     async fn close(&self) -> Result<()> {

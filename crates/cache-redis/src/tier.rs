@@ -1,12 +1,12 @@
 //! The tier itself.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bb8_redis::redis;
 use cache_core::{
-    Clock, Durability, Gather, Key, Lookup, Namespace, Put, PutOutcome, Removal, Result, Scope,
-    SystemClock, Tier, TierInfo, Usage, check_batch,
+    Clock, Durability, Gather, Key, Leases, Log, Lookup, Namespace, Put, PutOutcome, Removal,
+    Result, Scope, SystemClock, Tier, TierInfo, Usage, check_batch,
 };
 use futures::future::try_join;
 
@@ -20,6 +20,9 @@ use crate::{
     sweep::Sweeper,
     write::Change,
 };
+
+/// How long a healthy server says nothing while it is asked.
+const PATIENCE: Duration = Duration::from_millis(20);
 
 /// A tier in a Redis server, shared by every process that reaches it.
 ///
@@ -83,6 +86,7 @@ impl RedisTier {
             durability: Durability::Volatile,
             fence_retention: config.fence_retention.0,
             payload_len_max: usize::try_from(config.payload_len_max.as_u64()).unwrap_or(usize::MAX),
+            patience: Some(PATIENCE),
         };
         let sweeper = Sweeper::new(Arc::clone(&server), layout.clone());
         let store = Arc::new(Store::new(info, layout, clock, Arc::clone(&server)));
@@ -162,6 +166,14 @@ impl Tier for RedisTier {
             bytes_max: info_field(&memory, "maxmemory").filter(|max| *max > 0),
             evictions: info_field(&stats, "evicted_keys"),
         })
+    }
+
+    fn log(&self) -> Option<Arc<dyn Log>> {
+        None
+    }
+
+    fn leases(&self) -> Option<Arc<dyn Leases>> {
+        None
     }
 
     async fn close(&self) -> Result<()> {

@@ -11,8 +11,8 @@ use std::{
 
 use async_trait::async_trait;
 use cache_core::{
-    Clock, Condition, Durability, Key, Lookup, Namespace, Put, PutOutcome, Removal, Result, Scope,
-    SystemClock, Tier, TierInfo, Usage, check_batch, wire,
+    Clock, Condition, Durability, Key, Leases, Log, Lookup, Namespace, Put, PutOutcome, Removal,
+    Result, Scope, SystemClock, Tier, TierInfo, Usage, check_batch, wire,
 };
 use tokio::sync::Mutex;
 
@@ -250,6 +250,14 @@ impl Tier for SqliteTier {
         })
     }
 
+    fn log(&self) -> Option<Arc<dyn Log>> {
+        None
+    }
+
+    fn leases(&self) -> Option<Arc<dyn Leases>> {
+        None
+    }
+
     async fn close(&self) -> Result<()> {
         self.closed.store(true, Ordering::Release);
         self.reads.tell(Read::Close).await;
@@ -275,6 +283,7 @@ fn info(config: &SqliteConfig) -> TierInfo {
         },
         fence_retention: config.fence_retention.0,
         payload_len_max: config.payload_len_limit(),
+        patience: None,
     }
 }
 

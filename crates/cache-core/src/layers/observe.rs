@@ -9,8 +9,10 @@ use std::{
 use async_trait::async_trait;
 
 use crate::{
+    bus::Log,
     error::{Error, Result},
     key::{Key, Namespace},
+    lease::Leases,
     stats::{Operation, Outcome, Recorder, TierStats},
     tier::{Lookup, Put, PutOutcome, Removal, Tier, TierInfo, Usage},
 };
@@ -120,6 +122,14 @@ impl Tier for Observed {
 
     async fn usage(&self) -> Result<Usage> {
         self.inner.usage().await
+    }
+
+    fn log(&self) -> Option<Arc<dyn Log>> {
+        self.inner.log()
+    }
+
+    fn leases(&self) -> Option<Arc<dyn Leases>> {
+        self.inner.leases()
     }
 
     async fn close(&self) -> Result<()> {

@@ -6,8 +6,10 @@ use async_trait::async_trait;
 
 use super::Layer;
 use crate::{
+    bus::Log,
     error::{Error, ErrorKind, Result},
     key::{Key, Namespace},
+    lease::Leases,
     tier::{Lookup, Put, PutOutcome, Removal, Tier, TierInfo, Usage},
 };
 
@@ -74,6 +76,14 @@ impl Tier for Timeout {
 
     async fn usage(&self) -> Result<Usage> {
         self.limit("usage", self.inner.usage()).await
+    }
+
+    fn log(&self) -> Option<Arc<dyn Log>> {
+        self.inner.log()
+    }
+
+    fn leases(&self) -> Option<Arc<dyn Leases>> {
+        self.inner.leases()
     }
 
     /// Closing has the caller's own deadline.

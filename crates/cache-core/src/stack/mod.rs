@@ -8,11 +8,13 @@ use std::{fmt, sync::Arc};
 use async_trait::async_trait;
 
 use crate::{
+    bus::Log,
     clock::Clock,
     entry::Entry,
     error::{Error, ErrorKind, Result},
     fence::Fence,
     key::{Key, Namespace},
+    lease::Leases,
     tier::{Condition, Lookup, Put, PutOutcome, Removal, Tier, TierInfo, Usage, check_batch},
 };
 use faults::Faults;
@@ -73,6 +75,7 @@ impl Stack {
                 .map(|info| info.payload_len_max)
                 .max()
                 .expect("there is a tier"),
+            patience: None,
         };
         Ok(Self { info, tiers, clock })
     }
@@ -255,6 +258,16 @@ impl Tier for Stack {
     /// Of the lowest tier: it holds what the others hold copies of.
     async fn usage(&self) -> Result<Usage> {
         self.tiers[self.tiers.len() - 1].usage().await
+    }
+
+    /// Of the lowest tier: what is changed in the stack is changed there first.
+    fn log(&self) -> Option<Arc<dyn Log>> {
+        self.tiers[self.tiers.len() - 1].log()
+    }
+
+    /// Of the highest tier that gives them.
+    fn leases(&self) -> Option<Arc<dyn Leases>> {
+        self.tiers.iter().find_map(Tier::leases)
     }
 
     async fn close(&self) -> Result<()> {

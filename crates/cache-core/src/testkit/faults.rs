@@ -7,9 +7,11 @@ use parking_lot::Mutex;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
 use crate::{
+    bus::Log,
     error::{Error, ErrorKind, Result},
     key::{Key, Namespace},
     layers::Layer,
+    lease::Leases,
     tier::{Lookup, Put, PutOutcome, Removal, Tier, TierInfo, Usage},
 };
 
@@ -135,6 +137,14 @@ impl Tier for Faulty {
 
     async fn usage(&self) -> Result<Usage> {
         self.faults.meet(self.inner.usage()).await
+    }
+
+    fn log(&self) -> Option<Arc<dyn Log>> {
+        self.inner.log()
+    }
+
+    fn leases(&self) -> Option<Arc<dyn Leases>> {
+        self.inner.leases()
     }
 
     async fn close(&self) -> Result<()> {

@@ -10,8 +10,8 @@ use std::{
 
 use async_trait::async_trait;
 use cache_core::{
-    Builder, ByteSize, Cache, Key, Lookup, ManualClock, MemoryTier, Namespace, Put, PutOutcome,
-    Removal, Result, Tier, TierInfo, Usage,
+    Builder, ByteSize, Cache, Key, Leases, Log, Lookup, ManualClock, MemoryTier, Namespace, Put,
+    PutOutcome, Removal, Result, Tier, TierInfo, Usage,
 };
 
 /// A clock, and two tiers that any number of caches may share, as processes share servers.
@@ -98,6 +98,14 @@ impl Tier for Counted {
 
     async fn usage(&self) -> Result<Usage> {
         self.inner.usage().await
+    }
+
+    fn log(&self) -> Option<Arc<dyn Log>> {
+        self.inner.log()
+    }
+
+    fn leases(&self) -> Option<Arc<dyn Leases>> {
+        self.inner.leases()
     }
 
     async fn close(&self) -> Result<()> {

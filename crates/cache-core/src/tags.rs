@@ -1,0 +1,69 @@
+//! The tags of an entry, by which many entries are invalidated at once.
+
+use std::sync::Arc;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// The most tags that one entry may carry.
+pub const TAGS_MAX: usize = 32;
+
+/// The longest name of a tag, in bytes of UTF-8.
+pub const TAG_LEN_MAX: usize = 128;
+
+/// The tags of an entry with the generation that each had when the entry's load began.
+///
+/// An entry is served while every tag is still of that generation. Invalidating a tag gives it a
+/// new one, at a cost that does not depend on the number of entries; and a tag whose generation is
+/// lost gets a new one too, so that it invalidates and never resurrects (promise P8).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tags(Option<Arc<[TagMark]>>);
+
+/// One tag of an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TagMark {
+    /// Its name.
+    pub tag: Arc<str>,
+    /// Its generation when the entry's load began.
+    pub generation: u64,
+}
+
+impl Tags {
+    /// No tags.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self(None)
+    }
+
+    /// These tags.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::TooLarge`] for more than [`TAGS_MAX`], [`ErrorKind::InvalidKey`] for a name that
+    /// is empty or longer than [`TAG_LEN_MAX`].
+    pub fn new(marks: Vec<TagMark>) -> Result<Self> {
+        if marks.len() > TAGS_MAX {
+            let message = format!("{} tags on one entry are above {TAGS_MAX}", marks.len());
+            return Err(Error::new(ErrorKind::TooLarge, message).hint("use fewer"));
+        }
+        for TagMark { tag, .. } in &marks {
+            if tag.is_empty() || tag.len() > TAG_LEN_MAX {
+                let message = format!("a tag of {} bytes", tag.len());
+                return Err(Error::new(ErrorKind::InvalidKey, message)
+                    .hint(format!("name it with 1 to {TAG_LEN_MAX} bytes")));
+            }
+        }
+        Ok(if marks.is_empty() { Self(None) } else { Self(Some(marks.into())) })
+    }
+
+    /// The tags, none or some.
+    #[must_use]
+    pub fn marks(&self) -> &[TagMark] {
+        self.0.as_deref().unwrap_or_default()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+}
