@@ -125,6 +125,16 @@ impl MemoryTier {
         self
     }
 
+    /// The same tier, which says of itself that others share it and that it keeps what it has: in
+    /// tests it stands in for a server.
+    #[cfg(feature = "testkit")]
+    #[must_use]
+    pub fn as_server(mut self) -> Self {
+        self.info.scope = Scope::Network;
+        self.info.durability = Durability::Relaxed;
+        self
+    }
+
     fn look_up(&self, key: &Key) -> Lookup {
         // The fence is read first: if the key moves in between, the older fence only makes a fill
         // fail that might have been allowed.

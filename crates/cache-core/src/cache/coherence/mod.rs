@@ -71,10 +71,15 @@ struct Followed {
 }
 
 impl Coherence {
-    pub(super) fn new(stack: Option<&Stack>, when_cut: WhenCut, cut_after: Duration) -> Self {
+    pub(super) fn new(
+        stack: Option<&Stack>,
+        now: Timestamp,
+        when_cut: WhenCut,
+        cut_after: Duration,
+    ) -> Self {
         let tiers = stack.map(Stack::tiers).unwrap_or_default().iter().enumerate();
         let followed = |(level, tier): (usize, &Arc<dyn Tier>)| {
-            Some(Followed { level, log: tier.log()?, heard_at: AtomicU64::new(0) })
+            Some(Followed { level, log: tier.log()?, heard_at: AtomicU64::new(now.as_millis()) })
         };
         Self {
             when_cut,
@@ -99,7 +104,7 @@ impl Coherence {
     }
 
     /// Fails when reads are to fail while this process is cut off.
-    pub(super) fn check(&self, now: impl FnOnce() -> Timestamp) -> Result<()> {
+    pub(super) fn check_read(&self, now: impl FnOnce() -> Timestamp) -> Result<()> {
         if self.when_cut != WhenCut::Fail || !self.is_cut(now()) {
             return Ok(());
         }
