@@ -17,7 +17,7 @@ use super::hit::{Hit, Origin};
 use crate::{
     clock::{Clock, Timestamp},
     entry::{Entry, Version},
-    fence_table::FenceTable,
+    fence_table::Fences,
     key::Key,
     memory::reclaim_after,
     tier::{PutOutcome, Usage},
@@ -35,9 +35,7 @@ pub(super) struct Near<V> {
     clock: Arc<dyn Clock>,
     bytes_max: u64,
     ttl_max: Duration,
-    fences: FenceTable,
-    /// The mark of the last clear. Values below are dead.
-    floor: AtomicU64,
+    fences: Fences,
     evictions: Arc<AtomicU64>,
 }
 
@@ -71,21 +69,19 @@ impl<V: Send + Sync + 'static> Near<V> {
                 }
             })
             .build();
-        let (fences, floor) = (FenceTable::new(), AtomicU64::new(0));
-        Self { values, clock, bytes_max, ttl_max, fences, floor, evictions }
+        Self { values, clock, bytes_max, ttl_max, fences: Fences::new(), evictions }
     }
 
     /// The value under `text`, unless it has expired by `now`.
     pub(super) fn get(&self, text: &str, now: Timestamp) -> Option<NearValue<V>> {
         let value = self.values.get(text)?;
-        let live = value.mark >= self.floor.load(Ordering::Acquire) && now < value.expires_at;
+        let live = !self.fences.is_cleared(value.mark) && now < value.expires_at;
         live.then_some(value)
     }
 
     /// To be read before any lower tier is asked.
     pub(super) fn fence(&self, key: &Key) -> NearFence {
-        let floor = self.floor.load(Ordering::Acquire);
-        NearFence(self.fences.read(key.text()).max(floor))
+        NearFence(self.fences.read(key.text()))
     }
 
     /// Keeps a value that was found below or loaded, unless the key has moved since `seen`.
@@ -96,13 +92,8 @@ impl<V: Send + Sync + 'static> Near<V> {
         entry: &Entry,
         NearFence(seen): NearFence,
     ) -> PutOutcome {
-        if self.floor.load(Ordering::Acquire) > seen {
-            return PutOutcome::Superseded;
-        }
-        // A clear between the check above and the store raises the floor above `seen`, the value's
-        // mark: it is dead on arrival.
         self.fences
-            .unmoved(key.text(), seen, || self.store(key, value, entry, seen))
+            .fill(key.text(), seen, || self.store(key, value, entry, seen))
             .unwrap_or(PutOutcome::Superseded)
     }
 
@@ -124,8 +115,8 @@ impl<V: Send + Sync + 'static> Near<V> {
 
     /// Forgets everything. Fills that began before are refused from now on.
     pub(super) fn clear(&self) {
-        self.floor.fetch_max(self.fences.next(), Ordering::AcqRel);
-        // The floor alone hides the values; this gives their room back.
+        self.fences.clear();
+        // That alone hides the values; this gives their room back.
         self.values.invalidate_all();
     }
 
@@ -141,8 +132,10 @@ impl<V: Send + Sync + 'static> Near<V> {
 
     /// Writes under the key's stripe lock.
     fn store(&self, key: &Key, value: Arc<V>, entry: &Entry, mark: u64) -> PutOutcome {
-        let known = self.values.get(key.text()).and_then(|known| known.version);
-        if entry.is_older_than(known) {
+        let known = self.values.get(key.text());
+        // A fill that a clear has overtaken leaves a dead value, whose version says nothing.
+        let known = known.filter(|known| !self.fences.is_cleared(known.mark));
+        if entry.is_older_than(known.and_then(|known| known.version)) {
             return PutOutcome::Superseded;
         }
         let weight = key.encoded().len() + entry.payload.len() + OVERHEAD_BYTES;
