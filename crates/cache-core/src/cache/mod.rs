@@ -1,6 +1,7 @@
 //! The typed front of a tiered cache.
 
 mod builder;
+mod coherence;
 mod flight;
 mod flights;
 mod hit;
@@ -16,6 +17,7 @@ mod write;
 use std::{fmt, sync::Arc, time::Duration};
 
 pub use builder::Builder;
+pub use coherence::WhenCut;
 use flight::Wanted;
 pub use flights::FLIGHTS_MAX;
 pub use hit::{Hit, Origin};
@@ -94,6 +96,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
         if let Some(hit) = self.0.near_fresh(key) {
             return Ok(Some(hit));
         }
+        self.0.follow_logs();
         let key = self.0.namespace.key(key)?;
         let near_fence = self.0.near_fence(&key);
         let found = match &self.0.stack {
@@ -131,6 +134,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
             hits.push(hit);
         }
         check_batch(hits.len())?;
+        self.0.follow_logs();
         let asked: Vec<Key> = open.iter().map(|(_, _, key)| key.clone()).collect();
         let mut found = match &self.0.stack {
             Some(stack) if !asked.is_empty() => {
@@ -175,6 +179,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
     /// A dropped future leaves the cache closed and the rest going on.
     pub async fn shutdown(&self, deadline: Duration) -> Result<()> {
         self.0.tasks.close();
+        self.0.coherence.stop();
         tokio::time::timeout(deadline, self.0.tasks.wait()).await.map_err(|_| {
             let left = self.0.tasks.len();
             let message = format!("{left} loads and writes are not finished after {deadline:?}");

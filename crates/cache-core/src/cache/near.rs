@@ -47,7 +47,21 @@ pub(super) struct NearValue<V> {
     fresh_until: Timestamp,
     expires_at: Timestamp,
     mark: u64,
+    /// Where the key stood in the tier whose log is followed, when this value was looked for; 0:
+    /// not known. Changes up to that mark are older than the value.
+    seen: u64,
     weight: u32,
+    /// The digest of the entry, of an inserted value; else 0.
+    digest: u32,
+}
+
+/// What is told of a value beside its entry.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Provenance {
+    /// Where the key stood in the tier whose log is followed; 0: not known.
+    pub(super) seen: u64,
+    /// The digest of the entry, of an inserted value; else 0.
+    pub(super) digest: u32,
 }
 
 /// Where a key stood in the near tier.
@@ -90,17 +104,19 @@ impl<V: Send + Sync + 'static> Near<V> {
         key: &Key,
         value: Arc<V>,
         entry: &Entry,
-        NearFence(seen): NearFence,
+        NearFence(fence): NearFence,
+        provenance: Provenance,
     ) -> PutOutcome {
         self.fences
-            .fill(key.text(), seen, || self.store(key, value, entry, seen))
+            .fill(key.text(), fence, || self.store(key, value, entry, fence, provenance))
             .unwrap_or(PutOutcome::Superseded)
     }
 
     /// Keeps a value that a caller wrote. Fills that began before are refused from now on.
     pub(super) fn insert(&self, key: &Key, value: Arc<V>, entry: &Entry) -> PutOutcome {
         self.fences.advance(key.text(), |mark| {
-            let outcome = self.store(key, value, entry, mark);
+            let provenance = Provenance { seen: 0, digest: entry.digest() };
+            let outcome = self.store(key, value, entry, mark, provenance);
             if outcome == PutOutcome::TooLarge {
                 self.values.invalidate(key.text());
             }
@@ -111,6 +127,18 @@ impl<V: Send + Sync + 'static> Near<V> {
     /// Forgets a key. Fills that began before are refused from now on.
     pub(super) fn remove(&self, key: &Key) {
         self.fences.advance(key.text(), |_| self.values.invalidate(key.text()));
+    }
+
+    /// Forgets what a change has made wrong that another process, or this one, has made in the tier
+    /// whose log is followed. What is younger than the change stays. Answers whether the key moved.
+    pub(super) fn hear(&self, key: &Key, mark: u64, digest: u32) -> bool {
+        let is_younger =
+            |value: &NearValue<V>| value.seen >= mark || (digest != 0 && value.digest == digest);
+        if self.values.get(key.text()).is_some_and(|value| is_younger(&value)) {
+            return false;
+        }
+        self.remove(key);
+        true
     }
 
     /// Forgets everything. Fills that began before are refused from now on.
@@ -131,11 +159,21 @@ impl<V: Send + Sync + 'static> Near<V> {
     }
 
     /// Writes under the key's stripe lock.
-    fn store(&self, key: &Key, value: Arc<V>, entry: &Entry, mark: u64) -> PutOutcome {
-        let known = self.values.get(key.text());
-        // A fill that a clear has overtaken leaves a dead value, whose version says nothing.
-        let known = known.filter(|known| !self.fences.is_cleared(known.mark));
-        if entry.is_older_than(known.and_then(|known| known.version)) {
+    fn store(
+        &self,
+        key: &Key,
+        value: Arc<V>,
+        entry: &Entry,
+        mark: u64,
+        Provenance { seen, digest }: Provenance,
+    ) -> PutOutcome {
+        // A value that was looked for later stands for a later change, which this one must not undo.
+        // A fill that a clear has overtaken leaves a dead value, which says nothing.
+        let is_older = |known: &NearValue<V>| {
+            let is_later = entry.is_older_than(known.version) || (seen != 0 && seen < known.seen);
+            is_later && !self.fences.is_cleared(known.mark)
+        };
+        if self.values.get(key.text()).is_some_and(|known| is_older(&known)) {
             return PutOutcome::Superseded;
         }
         let weight = key.encoded().len() + entry.payload.len() + OVERHEAD_BYTES;
@@ -151,7 +189,9 @@ impl<V: Send + Sync + 'static> Near<V> {
             fresh_until: entry.fresh_until,
             expires_at: entry.expires_at.min(latest),
             mark,
+            seen,
             weight,
+            digest,
         };
         self.values.insert(NearKey(key.clone()), value);
         PutOutcome::Stored
