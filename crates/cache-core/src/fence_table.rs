@@ -98,6 +98,13 @@ impl FenceTable {
         (*stripe <= seen).then(change)
     }
 
+    /// Returns when every change that was under way has been carried out.
+    pub(crate) fn settle(&self) {
+        for stripe in &self.stripes {
+            drop(stripe.lock());
+        }
+    }
+
     /// A mark above all marks so far: the floor of a namespace that is cleared now.
     pub(crate) fn next(&self) -> u64 {
         self.last.fetch_add(1, Ordering::AcqRel) + 1

@@ -61,7 +61,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
         I: Into<Item<V>> + Send,
         E: SourceError,
     {
-        self.follow_logs();
+        self.follow_logs().await;
         let candidate = self.look_below(&pilot.key, wanted).await;
         let landing = if candidate.is_fresh() {
             Ok(candidate.hit)
@@ -87,7 +87,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
         I: Into<Loaded<V, E>> + Send,
         E: SourceError,
     {
-        self.follow_logs();
+        self.follow_logs().await;
         let keys: Vec<Key> = pilots.iter().map(|pilot| pilot.key.clone()).collect();
         let candidates = self.look_below_many(&keys, wanted).await;
         let mut open = Vec::new();

@@ -28,6 +28,7 @@ use shared::Shared;
 use crate::{
     error::{Error, ErrorKind, Result},
     key::{Key, Namespace},
+    stack::Stack,
     stats::CacheStats,
     tier::check_batch,
 };
@@ -96,7 +97,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
         if let Some(hit) = self.0.near_fresh(key) {
             return Ok(Some(hit));
         }
-        self.0.follow_logs();
+        self.0.follow_logs().await;
         let key = self.0.namespace.key(key)?;
         let near_fence = self.0.near_fence(&key);
         let found = match &self.0.stack {
@@ -134,7 +135,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
             hits.push(hit);
         }
         check_batch(hits.len())?;
-        self.0.follow_logs();
+        self.0.follow_logs().await;
         let asked: Vec<Key> = open.iter().map(|(_, _, key)| key.clone()).collect();
         let mut found = match &self.0.stack {
             Some(stack) if !asked.is_empty() => {
@@ -163,7 +164,13 @@ impl<V: Send + Sync + 'static> Cache<V> {
         for observed in &self.0.observed {
             tiers.push(observed.stats().await);
         }
-        self.0.metrics.snapshot(self.0.namespace.to_string(), tiers)
+        let events = self.0.events.counts().into_iter().filter(|(_, count)| *count > 0);
+        CacheStats {
+            coherence_lag: self.0.coherence.lag(),
+            pending_removals: self.0.stack.as_ref().map_or(0, Stack::pending_removals) as u64,
+            events: events.map(|(name, count)| (name.to_owned(), count)).collect(),
+            ..self.0.metrics.snapshot(self.0.namespace.to_string(), tiers)
+        }
     }
 
     /// Takes no more calls and waits for the loads and writes that are under way, for at most
