@@ -16,6 +16,7 @@ mod lease;
 mod memory;
 mod stack;
 mod stats;
+mod sync;
 mod tags;
 #[cfg(feature = "testkit")]
 pub mod testkit;

@@ -10,6 +10,7 @@ mod load_error;
 mod loading;
 mod metrics;
 mod near;
+mod runway;
 mod shared;
 mod write;
 

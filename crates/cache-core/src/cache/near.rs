@@ -17,7 +17,7 @@ use super::hit::{Hit, Origin};
 use crate::{
     clock::{Clock, Timestamp},
     entry::{Entry, Version},
-    fence_table::FenceTable,
+    fence_table::Fences,
     key::Key,
     memory::reclaim_after,
     tier::{PutOutcome, Usage},
@@ -35,9 +35,7 @@ pub(super) struct Near<V> {
     clock: Arc<dyn Clock>,
     bytes_max: u64,
     ttl_max: Duration,
-    fences: FenceTable,
-    /// The mark of the last clear. Values below are dead.
-    floor: AtomicU64,
+    fences: Fences,
     evictions: Arc<AtomicU64>,
 }
 
@@ -85,21 +83,19 @@ impl<V: Send + Sync + 'static> Near<V> {
                 }
             })
             .build();
-        let (fences, floor) = (FenceTable::new(), AtomicU64::new(0));
-        Self { values, clock, bytes_max, ttl_max, fences, floor, evictions }
+        Self { values, clock, bytes_max, ttl_max, fences: Fences::new(), evictions }
     }
 
     /// The value under `text`, unless it has expired by `now`.
     pub(super) fn get(&self, text: &str, now: Timestamp) -> Option<NearValue<V>> {
         let value = self.values.get(text)?;
-        let live = value.mark >= self.floor.load(Ordering::Acquire) && now < value.expires_at;
+        let live = !self.fences.is_cleared(value.mark) && now < value.expires_at;
         live.then_some(value)
     }
 
     /// To be read before any lower tier is asked.
     pub(super) fn fence(&self, key: &Key) -> NearFence {
-        let floor = self.floor.load(Ordering::Acquire);
-        NearFence(self.fences.read(key.text()).max(floor))
+        NearFence(self.fences.read(key.text()))
     }
 
     /// Keeps a value that was found below or loaded, unless the key has moved since `seen`.
@@ -111,13 +107,8 @@ impl<V: Send + Sync + 'static> Near<V> {
         NearFence(fence): NearFence,
         provenance: Provenance,
     ) -> PutOutcome {
-        if self.floor.load(Ordering::Acquire) > fence {
-            return PutOutcome::Superseded;
-        }
-        // A clear between the check above and the store raises the floor above `fence`, the value's
-        // mark: it is dead on arrival.
         self.fences
-            .unmoved(key.text(), fence, || self.store(key, value, entry, fence, provenance))
+            .fill(key.text(), fence, || self.store(key, value, entry, fence, provenance))
             .unwrap_or(PutOutcome::Superseded)
     }
 
@@ -152,8 +143,8 @@ impl<V: Send + Sync + 'static> Near<V> {
 
     /// Forgets everything. Fills that began before are refused from now on.
     pub(super) fn clear(&self) {
-        self.floor.fetch_max(self.fences.next(), Ordering::AcqRel);
-        // The floor alone hides the values; this gives their room back.
+        self.fences.clear();
+        // That alone hides the values; this gives their room back.
         self.values.invalidate_all();
     }
 
@@ -177,8 +168,10 @@ impl<V: Send + Sync + 'static> Near<V> {
         Provenance { seen, digest }: Provenance,
     ) -> PutOutcome {
         // A value that was looked for later stands for a later change, which this one must not undo.
+        // A fill that a clear has overtaken leaves a dead value, which says nothing.
         let is_older = |known: &NearValue<V>| {
-            entry.is_older_than(known.version) || (seen != 0 && seen < known.seen)
+            let is_later = entry.is_older_than(known.version) || (seen != 0 && seen < known.seen);
+            is_later && !self.fences.is_cleared(known.mark)
         };
         if self.values.get(key.text()).is_some_and(|known| is_older(&known)) {
             return PutOutcome::Superseded;
