@@ -134,6 +134,7 @@ mod fault_layer {
     }
 
     cache_core::conformance_tests!(Faulty, Some(InProcess::new(healthy)));
+    cache_core::lease_conformance_tests!(Faulty, Some(InProcess::new(healthy)));
 }
 
 mod stack {
