@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use cache_core::{
-    ByteSize, Clock, Key, Layer, ManualClock, MemoryTier, Observed, Stack, Tier,
-    testkit::{Faults, Harness},
+    ByteSize, Clock, Key, Layer, ManualClock, MemoryTier, Observed, Position, Stack, Tier,
+    testkit::{Faults, Harness, LogHarness},
     timeout,
 };
 
@@ -46,6 +46,54 @@ mod memory_tier {
     use super::*;
 
     cache_core::conformance_tests!(MemoryTier, Some(InProcess::new(memory)));
+    cache_core::lease_conformance_tests!(MemoryTier, Some(InProcess::new(memory)));
+}
+
+mod memory_log {
+    use super::*;
+
+    struct WithLog {
+        place: InProcess,
+        tier: Arc<MemoryTier>,
+    }
+
+    impl WithLog {
+        fn new() -> Self {
+            let clock = ManualClock::new();
+            let tier = MemoryTier::shared(ByteSize::mib(64), Arc::new(clock.clone()));
+            Self { place: InProcess { clock, tier: tier.clone() }, tier }
+        }
+    }
+
+    #[async_trait]
+    impl Harness for WithLog {
+        async fn open(&self) -> Arc<dyn Tier> {
+            self.place.open().await
+        }
+
+        fn clock(&self) -> &ManualClock {
+            self.place.clock()
+        }
+
+        async fn plant(&self, key: &Key, bytes: &[u8]) -> bool {
+            self.place.plant(key, bytes).await
+        }
+    }
+
+    #[async_trait]
+    impl LogHarness for WithLog {
+        async fn trim(&self, position: &Position) -> bool {
+            self.tier.memory_log().trim(position);
+            true
+        }
+
+        async fn lose(&self) -> bool {
+            self.tier.memory_log().lose();
+            true
+        }
+    }
+
+    cache_core::log_conformance_tests!(MemoryTier, Some(WithLog::new()));
 }
 
 mod arc {
@@ -86,6 +134,7 @@ mod fault_layer {
     }
 
     cache_core::conformance_tests!(Faulty, Some(InProcess::new(healthy)));
+    cache_core::lease_conformance_tests!(Faulty, Some(InProcess::new(healthy)));
 }
 
 mod stack {
