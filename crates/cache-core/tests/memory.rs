@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use cache_core::{
-    ByteSize, Clock, Key, Layer, ManualClock, MemoryTier, Observed, Position, Stack, Tier,
+    BreakerConfig, ByteSize, CallLimit, Clock, Events, Guard, Key, Layer, ManualClock, MemoryTier,
+    Observed, Position, RetryConfig, Stack, Tier, breaker, guard, limit, patience, retry,
     testkit::{Faults, Harness, LogHarness},
     timeout,
 };
@@ -114,6 +115,57 @@ mod timeout_layer {
     }
 
     cache_core::conformance_tests!(Timeout, Some(InProcess::new(limited)));
+}
+
+mod patience_layer {
+    use super::*;
+
+    fn watched(clock: Arc<dyn Clock>) -> Arc<dyn Tier> {
+        patience(Duration::from_secs(60)).wrap(memory(clock))
+    }
+
+    cache_core::conformance_tests!(Patient, Some(InProcess::new(watched)));
+}
+
+mod breaker_layer {
+    use super::*;
+
+    fn broken_off(clock: Arc<dyn Clock>) -> Arc<dyn Tier> {
+        breaker(BreakerConfig::default(), Events::new()).wrap(memory(clock))
+    }
+
+    cache_core::conformance_tests!(Breaker, Some(InProcess::new(broken_off)));
+}
+
+mod retry_layer {
+    use super::*;
+
+    fn retried(clock: Arc<dyn Clock>) -> Arc<dyn Tier> {
+        retry(RetryConfig { read_tries: 2, ..RetryConfig::default() }).wrap(memory(clock))
+    }
+
+    cache_core::conformance_tests!(Retry, Some(InProcess::new(retried)));
+}
+
+mod limit_layer {
+    use super::*;
+
+    fn limited(clock: Arc<dyn Clock>) -> Arc<dyn Tier> {
+        limit(CallLimit::default()).wrap(memory(clock))
+    }
+
+    cache_core::conformance_tests!(Limited, Some(InProcess::new(limited)));
+}
+
+mod guard_layer {
+    use super::*;
+
+    fn guarded(clock: Arc<dyn Clock>) -> Arc<dyn Tier> {
+        guard(Guard { patience: Some(Duration::from_secs(60)), ..Guard::default() }, Events::new())
+            .wrap(memory(clock))
+    }
+
+    cache_core::conformance_tests!(Guarded, Some(InProcess::new(guarded)));
 }
 
 mod observed {
