@@ -24,7 +24,10 @@ mod units;
 pub mod wire;
 
 pub use bus::{Author, Change, Log, Notice, Page, Position};
-pub use cache::{Builder, Cache, FLIGHTS_MAX, Hit, Item, LoadError, Loaded, Origin, SourceError};
+pub use cache::{
+    Builder, Cache, FLIGHTS_MAX, Freshness, Hit, Item, LoadError, Loaded, Origin, Policy, Previous,
+    Read, Reply, Session, SourceError,
+};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 #[cfg(feature = "postcard")]
 pub use codec::Postcard;

@@ -13,7 +13,7 @@ use std::{
 
 use moka::{Expiry, notification::RemovalCause};
 
-use super::hit::{Hit, Origin};
+use super::hit::{Hit, Origin, Times};
 use crate::{
     clock::{Clock, Timestamp},
     entry::{Entry, Version},
@@ -43,13 +43,15 @@ pub(super) struct Near<V> {
 
 /// One value with its deadlines.
 pub(super) struct NearValue<V> {
-    pub(super) value: Arc<V>,
-    version: Option<Version>,
+    /// Nothing: the source has no value.
+    pub(super) value: Option<Arc<V>>,
+    pub(super) version: Option<Version>,
     created_at: Timestamp,
     fresh_until: Timestamp,
     expires_at: Timestamp,
     mark: u64,
     weight: u32,
+    load_cost_us: u32,
 }
 
 /// Where a key stood in the near tier.
@@ -92,7 +94,7 @@ impl<V: Send + Sync + 'static> Near<V> {
     pub(super) fn fill(
         &self,
         key: &Key,
-        value: Arc<V>,
+        value: Option<Arc<V>>,
         entry: &Entry,
         NearFence(seen): NearFence,
     ) -> PutOutcome {
@@ -108,6 +110,7 @@ impl<V: Send + Sync + 'static> Near<V> {
 
     /// Keeps a value that a caller wrote. Fills that began before are refused from now on.
     pub(super) fn insert(&self, key: &Key, value: Arc<V>, entry: &Entry) -> PutOutcome {
+        let value = Some(value);
         self.fences.advance(key.text(), |mark| {
             let outcome = self.store(key, value, entry, mark);
             if outcome == PutOutcome::TooLarge {
@@ -140,7 +143,7 @@ impl<V: Send + Sync + 'static> Near<V> {
     }
 
     /// Writes under the key's stripe lock.
-    fn store(&self, key: &Key, value: Arc<V>, entry: &Entry, mark: u64) -> PutOutcome {
+    fn store(&self, key: &Key, value: Option<Arc<V>>, entry: &Entry, mark: u64) -> PutOutcome {
         let known = self.values.get(key.text()).and_then(|known| known.version);
         if entry.is_older_than(known) {
             return PutOutcome::Superseded;
@@ -159,6 +162,7 @@ impl<V: Send + Sync + 'static> Near<V> {
             expires_at: entry.expires_at.min(latest),
             mark,
             weight,
+            load_cost_us: entry.load_cost_us,
         };
         self.values.insert(NearKey(key.clone()), value);
         PutOutcome::Stored
@@ -170,20 +174,21 @@ impl<V> NearValue<V> {
         now < self.fresh_until
     }
 
-    pub(super) fn into_hit(self, now: Timestamp) -> Hit<V> {
-        Hit {
-            value: self.value,
-            origin: Origin::Near,
-            age: now.since(self.created_at),
-            fresh_for: self.fresh_until.since(now),
-            version: self.version,
-        }
+    /// The value as it is answered; nothing when the source has none.
+    pub(super) fn into_hit(self, now: Timestamp) -> Option<Hit<V>> {
+        let times = self.times();
+        Some(Hit::new(self.value?, Origin::Near, times, self.version, self.load_cost_us, now))
+    }
+
+    pub(super) const fn times(&self) -> Times {
+        let Self { created_at, fresh_until, expires_at, .. } = *self;
+        Times { created_at, fresh_until, expires_at }
     }
 }
 
 impl<V> Clone for NearValue<V> {
     fn clone(&self) -> Self {
-        Self { value: Arc::clone(&self.value), ..*self }
+        Self { value: self.value.clone(), ..*self }
     }
 }
 
