@@ -7,6 +7,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     Cache,
+    coherence::{Coherence, WhenCut},
     flights::Flights,
     metrics::Metrics,
     near::Near,
@@ -47,6 +48,8 @@ impl<V: Send + Sync + 'static> Cache<V> {
             events: None,
             payload_len_max: PAYLOAD_LEN_MAX,
             clock: None,
+            when_cut: WhenCut::default(),
+            cut_after: Duration::from_secs(1),
         }
     }
 }
@@ -85,6 +88,8 @@ pub struct Builder<V> {
     events: Option<Events>,
     payload_len_max: usize,
     clock: Option<Arc<dyn Clock>>,
+    when_cut: WhenCut,
+    cut_after: Duration,
 }
 
 impl<V: Send + Sync + 'static> Builder<V> {
@@ -180,6 +185,12 @@ impl<V: Send + Sync + 'static> Builder<V> {
         Self { payload_len_max, ..self }
     }
 
+    /// What the near tier does when nothing was heard for `after` of what other processes change:
+    /// the log of a tier cannot be reached. It goes on unless set, and 1 s counts as cut off.
+    pub fn when_cut(self, policy: WhenCut, after: Duration) -> Self {
+        Self { when_cut: policy, cut_after: after, ..self }
+    }
+
     /// Another clock: a [`ManualClock`](crate::ManualClock) in tests. Give the tiers the same one.
     pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock: Some(clock), ..self }
@@ -201,6 +212,7 @@ impl<V: Send + Sync + 'static> Builder<V> {
         }
         let retentions = self.tiers.iter().map(|tier| tier.info().fence_retention);
         let fence_retention = retentions.min().unwrap_or(Duration::MAX);
+        let events = self.events.unwrap_or_default();
         let observed: Vec<Arc<Observed>> =
             self.tiers.into_iter().map(|tier| Arc::new(Observed::new(tier))).collect();
         let tiers: Vec<Arc<dyn Tier>> =
@@ -211,11 +223,16 @@ impl<V: Send + Sync + 'static> Builder<V> {
                     .hint("add one with `tier`, or leave out `without_near`"));
             }
             (true, Some(_)) => None,
-            (false, _) => Some(Stack::new(tiers, Arc::clone(&clock))?),
+            (false, _) => Some(
+                Stack::new(tiers, Arc::clone(&clock))?
+                    .with_events(events.clone())
+                    .with_followed_logs(),
+            ),
         };
         let near = self
             .near
             .map(|bytes_max| Near::new(bytes_max.as_u64(), self.near_ttl, Arc::clone(&clock)));
+        let coherence = Coherence::new(stack.as_ref(), clock.now(), self.when_cut, self.cut_after);
         Ok(Cache(Arc::new(Shared {
             namespace,
             codec: self.codec,
@@ -223,9 +240,10 @@ impl<V: Send + Sync + 'static> Builder<V> {
             near,
             stack,
             observed,
+            coherence,
+            events,
             flights: Flights::new(),
             metrics: Metrics::default(),
-            events: self.events.unwrap_or_default(),
             policy,
             dice: Dice::new(self.seed),
             fence_retention,

@@ -88,6 +88,9 @@ impl Course {
     }
 }
 
+/// What was known of a key before its load, and what that brought.
+type Settling<V> = (Candidate<V>, Result<Brought<Reply<V>>, Failure>);
+
 /// What a load brought, and when.
 pub(super) struct Brought<T> {
     pub(super) what: T,
@@ -115,6 +118,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
         R: Into<Reply<V>> + Send,
         E: SourceError,
     {
+        self.follow_logs().await;
         let Some((pilot, course, candidate)) = self.depart(pilot, course).await else { return };
         let previous = candidate.previous.clone();
         let loaded = self.load(1, async move { loader(previous).await }).await;
@@ -188,6 +192,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
         I: Into<Loaded<V, E>> + Send,
         E: SourceError,
     {
+        self.follow_logs().await;
         let course = Course { wanted, ..Course::plain() };
         let keys: Vec<Key> = pilots.iter().map(|pilot| pilot.key.clone()).collect();
         let candidates = self.look_below_many(&keys, &course).await;
@@ -287,11 +292,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
 
     /// Writes what was loaded to every tier and answers for each key. A key whose load failed is
     /// answered by its stale value, if it has one.
-    async fn settle(
-        &self,
-        each: Vec<(Candidate<V>, Result<Brought<Reply<V>>, Failure>)>,
-        course: &Course,
-    ) -> Vec<Landing<V>> {
+    async fn settle(&self, each: Vec<Settling<V>>, course: &Course) -> Vec<Landing<V>> {
         let mut fills = Vec::new();
         let landings = each
             .into_iter()
@@ -329,7 +330,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
 fn hand_out<V, M, I, E>(
     open: Vec<Candidate<V>>,
     loaded: Result<Brought<M>, Failure>,
-) -> Vec<(Candidate<V>, Result<Brought<Reply<V>>, Failure>)>
+) -> Vec<Settling<V>>
 where
     M: IntoIterator<Item = (String, I)>,
     I: Into<Loaded<V, E>>,

@@ -8,7 +8,7 @@ use super::{
     item::{Item, Storage},
     load_error::Failure,
     look::Candidate,
-    reply::Reply,
+    reply::{Previous, Reply},
     shared::{Birth, Kept, Shared, tags_of},
 };
 use crate::{
@@ -58,7 +58,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
                 None
             }
         };
-        let known = candidate.previous.as_ref().map(|previous| previous.version());
+        let known = candidate.previous.as_ref().map(Previous::version);
         let version = known.flatten().or(candidate.hit.as_ref().and_then(Hit::version));
         if ttl.is_some() || known.is_some() || candidate.hit.is_some() {
             // With the version of what it takes the place of, an older value stays refused.
@@ -168,7 +168,8 @@ impl<V: Send + Sync + 'static> Shared<V> {
             if outcome == PutOutcome::Superseded {
                 self.note_refused(&candidate);
             } else {
-                self.near_fill(&candidate.key, kept, &entry, candidate.near_fence);
+                let Candidate { key, near_fence, fence, .. } = candidate;
+                self.near_fill(&key, kept, &entry, near_fence, &fence);
             }
         }
     }

@@ -18,6 +18,9 @@ use super::{
 };
 use crate::{error::Result, key::Key, tier::check_batch};
 
+/// What a batch answers for one key.
+type Answer<V, E> = Result<Option<Hit<V>>, LoadError<E>>;
+
 impl<V: Send + Sync + 'static> Cache<V> {
     /// The value under `key`, loaded by `loader` where no tier has it fresh.
     ///
@@ -53,7 +56,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
         I: Into<Item<V>> + Send + 'static,
         E: SourceError,
     {
-        self.0.check_open()?;
+        self.0.check_read()?;
         let loader = move |_| async move { loader().await.map(|item| Reply::Item(item.into())) };
         if let Glance::Hit(hit) = self.0.near_fresh(key) {
             if self.0.policy.is_early(&hit, &self.0.dice) {
@@ -81,7 +84,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
         R: Into<Reply<V>> + Send + 'static,
         E: SourceError,
     {
-        self.0.check_open()?;
+        self.0.check_read()?;
         match self.0.near_for(text, &rule) {
             Glance::Hit(hit) if rule.takes_at_once(&hit) => {
                 if hit.is_stale() {
@@ -97,6 +100,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
         }
         if rule.at_once.is_some() {
             // A flight would wait for its load before it tells what the tiers have.
+            self.0.follow_logs().await;
             let key = self.0.namespace.key(text)?;
             let below = self.0.look_below(&key, &course).await.hit;
             if let Some(hit) = below.filter(|hit| rule.takes_at_once(hit)) {
@@ -187,7 +191,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
         I: Into<Item<V>> + Send + 'static,
         E: SourceError,
     {
-        self.0.check_open()?;
+        self.0.check_read()?;
         let pilot = self.0.flights.lead(&self.0.namespace.key(key)?)?;
         let passenger = pilot.passenger();
         let course = Course { wanted: Wanted::Reload, ..Course::plain() };
@@ -270,11 +274,10 @@ impl<V: Send + Sync + 'static> Cache<V> {
         I: Into<Loaded<V, E>> + Send + 'static,
         E: SourceError,
     {
-        if let Err(error) = self.0.check_open().and_then(|()| check_batch(keys.len())) {
+        if let Err(error) = self.0.check_read().and_then(|()| check_batch(keys.len())) {
             return keys.iter().map(|_| Err(LoadError::Cache(error.clone()))).collect();
         }
-        let mut answers: HashMap<&str, Option<Result<Option<Hit<V>>, LoadError<E>>>> =
-            HashMap::new();
+        let mut answers: HashMap<&str, Option<Answer<V, E>>> = HashMap::new();
         // In the order of the keys, so that a simulation runs the same each time.
         let mut passengers = Vec::new();
         let mut pilots = Vec::new();

@@ -199,7 +199,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
         let below = hit.and_then(|(level, entry, kept)| {
             if entry.is_fresh(now) {
                 is_absent = kept.is_none();
-                self.near_fill(key, kept.clone(), &entry, near_fence);
+                self.near_fill(key, kept.clone(), &entry, near_fence, &fence);
             }
             Some(self.tier_hit(level, &entry, kept?))
         });

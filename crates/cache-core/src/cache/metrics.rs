@@ -121,6 +121,7 @@ impl Metrics {
             negatives: self.negatives.get(),
             not_modified: self.not_modified.get(),
             load_latency,
+            ..CacheStats::default()
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The typed front of a tiered cache.
 
 mod builder;
+mod coherence;
 mod flight;
 mod flights;
 mod hit;
@@ -14,6 +15,7 @@ mod near;
 mod policy;
 mod reply;
 mod request;
+mod runway;
 mod session;
 mod shared;
 mod write;
@@ -21,6 +23,7 @@ mod write;
 use std::{fmt, sync::Arc, time::Duration};
 
 pub use builder::Builder;
+pub use coherence::WhenCut;
 use flight::Course;
 pub use flights::FLIGHTS_MAX;
 pub use hit::{Hit, Origin};
@@ -36,6 +39,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     event::Events,
     key::Namespace,
+    stack::Stack,
     stats::CacheStats,
     tier::check_batch,
 };
@@ -101,13 +105,14 @@ impl<V: Send + Sync + 'static> Cache<V> {
     ///
     /// A dropped future changes nothing.
     pub async fn get(&self, key: &str) -> Result<Option<Hit<V>>> {
-        self.0.check_open()?;
+        self.0.check_read()?;
         match self.0.near_fresh(key) {
             Glance::Hit(hit) => return Ok(Some(hit)),
             Glance::Absent => return Ok(None),
             Glance::Miss => {}
         }
         let key = self.0.namespace.key(key)?;
+        self.0.follow_logs().await;
         let (candidate, result) = self.0.look(&key, &Course::plain()).await;
         if candidate.hit.is_none() {
             result?;
@@ -130,7 +135,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
         &self,
         keys: impl IntoIterator<Item = K>,
     ) -> Result<Vec<Option<Hit<V>>>> {
-        self.0.check_open()?;
+        self.0.check_read()?;
         let mut hits = Vec::new();
         let mut open = Vec::new();
         let mut asked = Vec::new();
@@ -143,6 +148,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
             hits.push(glance.into_hit());
         }
         check_batch(hits.len())?;
+        self.0.follow_logs().await;
         let (candidates, result) = self.0.look_many(&asked, &Course::plain()).await;
         if candidates.iter().any(|candidate| candidate.hit.is_none()) {
             result?;
@@ -173,7 +179,13 @@ impl<V: Send + Sync + 'static> Cache<V> {
         for observed in &self.0.observed {
             tiers.push(observed.stats().await);
         }
-        self.0.metrics.snapshot(self.0.namespace.to_string(), tiers)
+        let events = self.0.events.counts().into_iter().filter(|(_, count)| *count > 0);
+        CacheStats {
+            coherence_lag: self.0.coherence.lag(),
+            pending_removals: self.0.stack.as_ref().map_or(0, Stack::pending_removals) as u64,
+            events: events.map(|(name, count)| (name.to_owned(), count)).collect(),
+            ..self.0.metrics.snapshot(self.0.namespace.to_string(), tiers)
+        }
     }
 
     /// Takes no more calls and waits for the loads and writes that are under way, for at most
@@ -189,6 +201,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
     /// A dropped future leaves the cache closed and the rest going on.
     pub async fn shutdown(&self, deadline: Duration) -> Result<()> {
         self.0.tasks.close();
+        self.0.coherence.stop();
         tokio::time::timeout(deadline, self.0.tasks.wait()).await.map_err(|_| {
             let left = self.0.tasks.len();
             let message = format!("{left} loads and writes are not finished after {deadline:?}");

@@ -117,13 +117,14 @@ impl<'a, V: Send + Sync + 'static> Read<'a, V> {
     pub async fn get(self) -> Result<Option<Hit<V>>> {
         let rule = self.rule()?;
         let shared = &self.cache.0;
-        shared.check_open()?;
+        shared.check_read()?;
         match shared.near_for(self.key, &rule) {
             Glance::Hit(hit) if rule.takes_at_once(&hit) => return Ok(Some(hit)),
             Glance::Absent if rule.version.is_none() => return Ok(None),
             _ => {}
         }
         let key = shared.namespace.key(self.key)?;
+        shared.follow_logs().await;
         let (candidate, result) = shared.look(&key, &rule.course(Absence::Answers)).await;
         let hit = candidate.hit.filter(|hit| rule.takes_at_last(hit));
         if hit.is_none() {

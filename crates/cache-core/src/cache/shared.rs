@@ -6,6 +6,7 @@ use futures::FutureExt;
 use tokio_util::task::TaskTracker;
 
 use super::{
+    coherence::Coherence,
     flight::Copies,
     flights::Flights,
     hit::{Hit, Origin, Times},
@@ -21,6 +22,7 @@ use crate::{
     entry::{CodecId, Entry, Ttl, Version},
     error::{Error, ErrorKind, Result},
     event::Events,
+    fence::Fence,
     key::{Key, Namespace},
     layers::Observed,
     stack::Stack,
@@ -35,9 +37,10 @@ pub(super) struct Shared<V> {
     pub(super) stack: Option<Stack>,
     /// The tiers of the stack as they are counted.
     pub(super) observed: Vec<Arc<Observed>>,
+    pub(super) coherence: Coherence,
+    pub(super) events: Events,
     pub(super) flights: Flights<V>,
     pub(super) metrics: Metrics,
-    pub(super) events: Events,
     pub(super) policy: Policy,
     pub(super) dice: Dice,
     /// For how long every tier remembers its fences.
@@ -110,7 +113,8 @@ impl<V: Send + Sync + 'static> Shared<V> {
         let Some(near) = self.near.as_ref() else { return Glance::Miss };
         let started = Metrics::near_started();
         let now = self.clock.now();
-        let Some(value) = near.get(text, now).filter(|value| takes(value, now)) else {
+        let found = near.get(text, now).filter(|value| takes(value, now));
+        let Some(value) = found.filter(|_| self.coherence.allows_near(now)) else {
             self.metrics.near_miss();
             return Glance::Miss;
         };
@@ -124,9 +128,11 @@ impl<V: Send + Sync + 'static> Shared<V> {
         }
     }
 
-    /// What the near tier still has, fresh or stale.
+    /// What the near tier still has, fresh or stale, if it may answer now.
     pub(super) fn near_any(&self, key: &Key) -> Option<NearValue<V>> {
-        self.near.as_ref()?.get(key.text(), self.clock.now())
+        let now = self.clock.now();
+        let value = self.near.as_ref()?.get(key.text(), now)?;
+        self.coherence.allows_near(now).then_some(value)
     }
 
     /// To be read before any lower tier is asked.
@@ -140,10 +146,12 @@ impl<V: Send + Sync + 'static> Shared<V> {
         key: &Key,
         kept: Kept<V>,
         entry: &Entry,
-        fence: Option<NearFence>,
+        near_fence: Option<NearFence>,
+        fence: &Fence,
     ) {
-        if let (Some(near), Some(fence)) = (&self.near, fence) {
-            near.fill(key, kept, entry, fence);
+        if let (Some(near), Some(near_fence)) = (&self.near, near_fence) {
+            let provenance = self.coherence.provenance(fence);
+            near.fill(key, kept, entry, near_fence, provenance);
         }
     }
 
@@ -244,6 +252,12 @@ impl<V: Send + Sync + 'static> Shared<V> {
             return Err(Error::new(ErrorKind::Closed, message));
         }
         Ok(())
+    }
+
+    /// Whether reads are answered now.
+    pub(super) fn check_read(&self) -> Result<()> {
+        self.check_open()?;
+        self.coherence.check_read(|| self.clock.now())
     }
 }
 
