@@ -47,7 +47,7 @@ pub use lease::{LeaseToken, Leases, MemoryLeases};
 pub use memory::MemoryTier;
 pub use stack::{Found, Stack};
 pub use stats::{CacheStats, LatencyHistogram, LatencySummary, OperationStats, Table, TierStats};
-pub use tags::{TAG_LEN_MAX, TAGS_MAX, TagMark, Tags};
+pub use tags::{TAG_LEN_MAX, TAGS_MAX, TagMark, TagQuery, Tags};
 pub use tier::{
     Condition, Durability, Lookup, Put, PutOutcome, Removal, Scope, Tier, TierExt, TierInfo, Usage,
     check_batch,
