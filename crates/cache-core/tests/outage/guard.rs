@@ -6,7 +6,7 @@ use cache_core::{BreakerState, CallLimit, ErrorKind, Events, Guard, Guarded, Tie
 use futures::{future::join_all, poll};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::server::{ANSWER_MS, Mood, PATIENCE_MS, Server, fill, insert, learn, read, remove};
+use super::server::{ANSWER_MS, Mood, PATIENCE_MS, Server, fill, insert, key, learn, read, remove};
 
 fn guarded(server: &Arc<Server>, guard: Guard) -> Guarded {
     Guarded::new(server.clone(), guard, Events::new())
@@ -142,4 +142,37 @@ async fn a_dropped_call_of_a_guarded_tier_changes_nothing() {
     assert_eq!(tier.state(), BreakerState::Closed);
     assert_eq!(read(&tier).await, Ok(()));
     tier.close().await.expect("it closes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_leases_of_a_frozen_server_cost_no_more_than_its_reads() {
+    let server = Server::new();
+    let tier = guarded(&server, Guard::default());
+    let leases = tier.leases().expect("the server gives some");
+    let (key, period) = (key(), Duration::from_secs(1));
+    assert!(leases.acquire(&key, period).await.is_ok_and(|token| token.is_some()));
+    server.turn(Mood::Frozen);
+    for _ in 0..3 {
+        let began = Instant::now();
+        let error = leases.acquire(&key, period).await.expect_err("nobody answers");
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+        assert!(began.elapsed() <= Duration::from_millis(PATIENCE_MS + 1));
+    }
+    assert_eq!(tier.state(), BreakerState::Open);
+    let began = Instant::now();
+    assert!(leases.acquire(&key, period).await.is_err());
+    assert!(leases.wait(&key, period).await.is_err());
+    assert_eq!(began.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_a_lease_is_not_taken_for_silence() {
+    let server = Server::new();
+    let tier = guarded(&server, Guard::default());
+    let leases = tier.leases().expect("the server gives some");
+    for _ in 0..5 {
+        let wait = 10 * Duration::from_millis(PATIENCE_MS);
+        assert!(leases.wait(&key(), wait).await.is_ok());
+    }
+    assert_eq!(tier.state(), BreakerState::Closed);
 }
