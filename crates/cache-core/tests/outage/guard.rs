@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use cache_core::{BreakerState, CallLimit, ErrorKind, Events, Guard, Guarded, Tier};
+use cache_core::{
+    BreakerState, CallLimit, ErrorKind, Events, Guard, Guarded, Layer, Tier,
+    testkit::{Fault, Faults},
+};
 use futures::{future::join_all, poll};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -175,4 +178,38 @@ async fn a_wait_for_a_lease_is_not_taken_for_silence() {
         assert!(leases.wait(&key(), wait).await.is_ok());
     }
     assert_eq!(tier.state(), BreakerState::Closed);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storm_of_callers_and_faults_leaves_a_guarded_tier_in_order() {
+    let faults = Faults::new();
+    let limit = CallLimit { calls: 4, waiting: 4, wait: Duration::from_millis(1) };
+    let guard = Guard { limit: Some(limit), ..Guard::default() };
+    let inner = faults.layer().wrap(Server::new());
+    let tier = Arc::new(Guarded::new(inner, guard, Events::new()));
+    faults.randomly(1, 0.3, Fault::Fail(ErrorKind::Unavailable));
+    let storm = (0..16).map(|caller| {
+        let tier = Arc::clone(&tier);
+        tokio::spawn(async move {
+            for call in 0..100 {
+                match (caller + call) % 4 {
+                    0 => drop(read(&*tier).await),
+                    1 => drop(insert(&*tier).await),
+                    2 => drop(remove(&*tier).await),
+                    _ => drop(timeout(Duration::from_micros(100), read(&*tier)).await),
+                }
+            }
+        })
+    });
+    for caller in join_all(storm).await {
+        caller.expect("no caller panics");
+    }
+    faults.heal();
+    let mut state = tier.subscribe();
+    let closed = state.wait_for(|state| *state == BreakerState::Closed);
+    assert!(timeout(Duration::from_secs(10), closed).await.is_ok());
+    // All turns are free again.
+    for ending in join_all((0..4).map(|_| read(&*tier))).await {
+        assert_eq!(ending, Ok(()));
+    }
 }
