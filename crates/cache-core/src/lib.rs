@@ -13,6 +13,7 @@ mod gather;
 mod key;
 mod layers;
 mod lease;
+mod load_limit;
 mod memory;
 mod stack;
 mod stats;
@@ -44,6 +45,7 @@ pub use layers::{
     breaker, guard, limit, patience, retry, timeout,
 };
 pub use lease::{LeaseToken, Leases, MemoryLeases};
+pub use load_limit::{LoadLimit, LoadLimitConfig, LoadLimitStats, LoadPermit, Priority};
 pub use memory::MemoryTier;
 pub use stack::{Found, Stack};
 pub use stats::{CacheStats, LatencyHistogram, LatencySummary, OperationStats, Table, TierStats};
