@@ -135,7 +135,7 @@ impl<V: Send + Sync + 'static> Near<V> {
         self.fences.advance_since(key.text(), seen, |mark| {
             let provenance = Provenance { seen: 0, digest: entry.digest() };
             let outcome = match mark {
-                Some(mark) => self.store(key, value, entry, mark, provenance),
+                Some(mark) => self.store(key, Some(value), entry, mark, provenance),
                 None => PutOutcome::Skipped,
             };
             if matches!(outcome, PutOutcome::TooLarge | PutOutcome::Skipped) {

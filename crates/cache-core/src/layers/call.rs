@@ -133,6 +133,7 @@ impl Verdict {
                 | ErrorKind::Internal
                 | ErrorKind::InvalidKey
                 | ErrorKind::InvalidTtl
+                | ErrorKind::Outdated
                 | ErrorKind::Load
                 | ErrorKind::Outdated
                 | ErrorKind::Overloaded
