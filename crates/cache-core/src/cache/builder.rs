@@ -179,7 +179,7 @@ impl<V: Send + Sync + 'static> Builder<V> {
         let near = self
             .near
             .map(|bytes_max| Near::new(bytes_max.as_u64(), self.near_ttl, Arc::clone(&clock)));
-        let coherence = Coherence::new(stack.as_ref(), self.when_cut, self.cut_after);
+        let coherence = Coherence::new(stack.as_ref(), clock.now(), self.when_cut, self.cut_after);
         Ok(Cache(Arc::new(Shared {
             namespace,
             codec: self.codec,

@@ -93,7 +93,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
     ///
     /// A dropped future changes nothing.
     pub async fn get(&self, key: &str) -> Result<Option<Hit<V>>> {
-        self.0.check_open()?;
+        self.0.check_read()?;
         if let Some(hit) = self.0.near_fresh(key) {
             return Ok(Some(hit));
         }
@@ -123,7 +123,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
         &self,
         keys: impl IntoIterator<Item = K>,
     ) -> Result<Vec<Option<Hit<V>>>> {
-        self.0.check_open()?;
+        self.0.check_read()?;
         let mut hits = Vec::new();
         let mut open = Vec::new();
         for (i, key) in keys.into_iter().enumerate() {

@@ -171,7 +171,13 @@ impl<V: Send + Sync + 'static> Shared<V> {
             let message = format!("the cache `{}` has been shut down", self.namespace);
             return Err(Error::new(ErrorKind::Closed, message));
         }
-        self.coherence.check(|| self.clock.now())
+        Ok(())
+    }
+
+    /// Whether reads are answered now.
+    pub(super) fn check_read(&self) -> Result<()> {
+        self.check_open()?;
+        self.coherence.check_read(|| self.clock.now())
     }
 }
 

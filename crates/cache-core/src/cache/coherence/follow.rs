@@ -108,16 +108,18 @@ impl<V: Send + Sync + 'static> Shared<V> {
             if place == 0 {
                 self.coherence.lag.lock().record(now.since(notice.at), 1);
             }
-            if is_told_above && notice.author == Author::Cache {
-                continue;
-            }
+            let is_heard = is_told_above && notice.author == Author::Cache;
             match &notice.change {
                 Change::Key(key) if self.owns(key) => {
-                    self.hear_key(key, notice, place);
+                    if !is_heard {
+                        self.hear_key(key, notice, place);
+                    }
                     keys.push(key.clone());
                 }
                 Change::Clear(namespace) if *namespace == self.namespace => {
-                    self.forget_near();
+                    if !is_heard {
+                        self.forget_near();
+                    }
                     self.clear_above(followed).await;
                 }
                 Change::Key(_) | Change::Clear(_) | Change::Beat => {}
@@ -146,11 +148,15 @@ impl<V: Send + Sync + 'static> Shared<V> {
 
     /// Mends the tiers above the log's that only this process can mend. One that others read too
     /// is mended by whoever holds the lease; while it does not answer it is not to be believed.
+    /// What only this process can change, it has changed in all tiers itself.
     async fn mend_above(&self, followed: &Followed, mut keys: Vec<Key>) {
         let Some(stack) = &self.stack else { return };
         keys.sort_unstable();
         keys.dedup();
         let lower = &stack.tiers()[followed.level];
+        if lower.info().scope == Scope::Process {
+            return;
+        }
         for (level, tier) in stack.tiers()[..followed.level].iter().enumerate() {
             let is_missed = match tier.info().scope {
                 Scope::Process => mend(&**tier, &**lower, &keys).await.is_err(),
