@@ -1,5 +1,6 @@
 //! Traits, entries, stack and typed front of a tiered cache.
 
+mod audit;
 mod bus;
 mod cache;
 mod clock;
@@ -25,6 +26,9 @@ mod tier;
 mod units;
 pub mod wire;
 
+pub use audit::{
+    AuditConfig, AuditReport, AuditStats, Auditing, Auditor, Finding, FindingKind, Held,
+};
 pub use bus::{Author, Change, Log, MemoryLog, Notice, Page, Position};
 pub use cache::{
     Builder, Cache, FLIGHTS_MAX, Freshness, Hit, Item, LoadError, Loaded, Origin, Policy, Previous,
