@@ -14,6 +14,7 @@ mod gather;
 mod key;
 mod layers;
 mod lease;
+mod load_limit;
 mod memory;
 mod stack;
 mod stats;
@@ -48,10 +49,11 @@ pub use layers::{
     breaker, guard, limit, patience, retry, timeout,
 };
 pub use lease::{LeaseToken, Leases, MemoryLeases};
+pub use load_limit::{LoadLimit, LoadLimitConfig, LoadLimitStats, LoadPermit, Priority};
 pub use memory::MemoryTier;
 pub use stack::{Found, Stack};
 pub use stats::{CacheStats, LatencyHistogram, LatencySummary, OperationStats, Table, TierStats};
-pub use tags::{TAG_LEN_MAX, TAGS_MAX, TagMark, Tags};
+pub use tags::{TAG_LEN_MAX, TAGS_MAX, TagMark, TagQuery, Tags};
 pub use tier::{
     Condition, Durability, Lookup, Put, PutOutcome, Removal, Scope, Tier, TierExt, TierInfo, Usage,
     check_batch,
