@@ -71,11 +71,17 @@
 //! connections fails calls at once. When it is back, the next call connects.
 
 mod address;
+mod calls;
 mod config;
 mod connection;
 mod error;
 mod inspect;
+mod invalidate;
+mod leases;
+mod listener;
+mod log;
 mod migrations;
+mod position;
 mod puts;
 mod setup;
 mod single;
@@ -85,7 +91,10 @@ mod sweeper;
 mod tier;
 #[cfg(feature = "tls")]
 mod tls;
+mod trim;
+mod wake;
 
-pub use config::{PostgresConfig, PostgresDurability};
+pub use config::{PostgresConfig, PostgresDurability, PostgresLogging};
 pub use inspect::PostgresReport;
+pub use invalidate::{invalidate, invalidate_tags};
 pub use tier::PostgresTier;

@@ -126,13 +126,28 @@ impl Setup {
         })
     }
 
+    /// A connection that only listens, to `channel`. It needs no tables.
+    pub(crate) async fn listen(&self, channel: &str) -> Result<AsyncPgConnection> {
+        let listening = async {
+            let mut connection = self.reach().await?;
+            run(&mut connection, &format!("LISTEN \"{channel}\"")).await?;
+            Ok(connection)
+        };
+        self.in_time(listening).await
+    }
+
+    pub(crate) fn schema(&self) -> &str {
+        &self.schema
+    }
+
     /// The last steps, with the tables there.
     ///
     /// With `synchronous_commit = off` a crash loses the last moments, and with them how far the
     /// counter of marks was. It would give some marks again, and a fill that saw one of them
     /// before the crash could undo a removal after it. So each connection moves the counter well
-    /// on first, durably: all that are open after a crash were made after it. On a standby, which
-    /// gives no marks, that is left out.
+    /// on first, durably: all that are open after a crash were made after it. For the same reason
+    /// it begins another life of the database when there is none. On a server that only reads,
+    /// which gives no marks, both are left out.
     async fn finish(&self, connection: &mut AsyncPgConnection) -> Result<()> {
         let millis = self.statement_timeout.as_millis();
         let steps = format!(
@@ -140,6 +155,7 @@ impl Setup {
              SELECT setval('fence_marks', nextval('fence_marks') + {MARKS_STEP}) \
              FROM pg_advisory_xact_lock(hashtextextended('cache-postgres marks {schema}', 0)) \
              WHERE current_setting('transaction_read_only') = 'off'; \
+             SELECT begin_life() WHERE current_setting('transaction_read_only') = 'off'; \
              COMMIT; \
              SET synchronous_commit TO {synchronous_commit}; \
              SET statement_timeout TO {millis}; \
