@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Notices of one page at most.
-const PAGE_LEN: usize = 2_000;
+const PAGE_LEN: usize = 4_000;
 
 /// The log of a [`PostgresTier`](crate::PostgresTier).
 pub(crate) struct PostgresLog {
@@ -86,10 +86,11 @@ impl fmt::Debug for PostgresLog {
     }
 }
 
-/// A row of [`sql::LogPage`]: the life, the snapshot that was read until, whether there is a gap,
-/// and a notice.
+/// A row of [`sql::LogPage`]: the life, the snapshots between which was read, whether there is a
+/// gap, and a notice.
 type Row = (
     Option<String>,
+    String,
     String,
     bool,
     Option<i16>,
@@ -108,36 +109,29 @@ impl Store {
     }
 
     async fn log_page(&self, after: &Position) -> Result<Page> {
-        let Some(place) = Place::parse(after) else { return self.gap().await };
-        let (until, mark) = match place.part.clone() {
+        let place = Place::parse(after).unwrap_or_else(Place::of_no_life);
+        let (until, after) = match place.part {
             Some(Part { until, mark }) => (Some(until), mark),
-            None => (None, i64::MIN),
+            None => (None, -1),
         };
-        let since = place.since.clone();
-        let statement = sql::LogPage { since, until, after: mark, rows_max: PAGE_LEN as i64 };
+        let (life, since) = (place.life, place.since);
+        let statement = sql::LogPage { rows_max: PAGE_LEN as i64, since, until, after, life };
         let mut session = self.connections.session().await?;
         let rows: Vec<Row> = session.load(Access::Read, statement).await?;
         drop(session);
 
-        let Some((life, until, is_trimmed, ..)) = rows.first().cloned() else {
+        let Some((life, since, until, gap, ..)) = rows.first().cloned() else {
             return Err(Error::new(ErrorKind::Internal, "the log answered no row"));
         };
-        if is_trimmed || alive(life)? != place.life {
-            return self.gap().await;
-        }
-        let last = rows.last().and_then(|row| row.5);
+        let life = alive(life)?;
+        let last = rows.last().and_then(|row| row.6);
         let next = match last.filter(|_| rows.len() == PAGE_LEN) {
-            Some(mark) => Place { part: Some(Part { until, mark }), ..place },
-            None => Place { since: until, part: None, ..place },
+            Some(mark) => Place { life, since, part: Some(Part { until, mark }) },
+            None => Place { life, since: until, part: None },
         };
         let now = self.clock.now();
         let notices = rows.into_iter().filter_map(|row| notice(row, now)).collect();
-        Ok(Page { notices, next: next.position(), gap: false })
-    }
-
-    /// Everything may have been missed: whoever reads goes on from here.
-    async fn gap(&self) -> Result<Page> {
-        Ok(Page { notices: Vec::new(), next: self.log_end().await?, gap: true })
+        Ok(Page { notices, next: next.position(), gap })
     }
 }
 
@@ -151,7 +145,7 @@ fn alive(life: Option<String>) -> Result<String> {
 /// The notice of a row; nothing for a row without one, or of a change that this version does not
 /// know or nobody can have made.
 fn notice(row: Row, now: Timestamp) -> Option<Notice> {
-    let (_, _, _, change, author, mark, at, digest, name) = row;
+    let (_, _, _, _, change, author, mark, at, digest, name) = row;
     let name = String::from_utf8(name?).ok()?;
     let mark = mark_of(mark?);
     let (change, mark) = match change? {
@@ -176,7 +170,8 @@ mod tests {
 
     fn row(change: i16, name: &[u8], digest: Option<&[u8]>) -> Row {
         let (digest, name) = (digest.map(<[u8]>::to_vec), Some(name.to_vec()));
-        (None, String::new(), false, Some(change), Some(1), Some(7), None, digest, name)
+        let (life, since, until) = (None, String::new(), String::new());
+        (life, since, until, false, Some(change), Some(1), Some(7), None, digest, name)
     }
 
     #[test]
@@ -192,7 +187,8 @@ mod tests {
         ] {
             assert_eq!(notice(row(change, name, None), now), None, "{change} {name:?}");
         }
-        let nothing = (None, String::new(), false, None, None, None, None, None, None);
+        let mut nothing = row(1, b"n:k", None);
+        nothing.4 = None;
         assert_eq!(notice(nothing, now), None);
         let known = notice(row(1, b"n:k", Some(&[1, 2])), now).unwrap();
         assert_eq!((known.digest, known.at, known.author), (0, now, Author::Application));

@@ -45,6 +45,11 @@ impl Place {
         is_snapshot(since).then(place)
     }
 
+    /// A place that is in no database.
+    pub(crate) fn of_no_life() -> Self {
+        Self { life: String::new(), since: "1:1:".to_owned(), part: None }
+    }
+
     pub(crate) fn position(&self) -> Position {
         Position::new(&self.to_string())
     }

@@ -81,7 +81,7 @@ impl Setup {
         // Every statement is a look-up by key, and its plan should be the one for that from the
         // beginning: not a scan because the table was empty when the plan was made, not a new plan
         // at each call, and nothing compiled. Anything but `read committed` would turn two writers
-        // of one key into an error.
+        // of one key into an error. What the server says is understood in English.
         let session = format!(
             "SET search_path TO \"{schema}\"; \
              SET default_transaction_isolation TO 'read committed'; \
@@ -89,6 +89,8 @@ impl Setup {
              SET plan_cache_mode TO force_generic_plan; \
              SET jit TO off; \
              SET client_min_messages TO warning; \
+             DO $$ BEGIN PERFORM set_config('lc_messages', 'C', false); \
+                EXCEPTION WHEN insufficient_privilege THEN NULL; END $$; \
              SET idle_in_transaction_session_timeout TO '60s'",
             schema = self.schema
         );

@@ -209,42 +209,50 @@ statements! {
         SELECT (SELECT l.id::text FROM lives AS l), pg_current_snapshot()::text";
 
     /// What the snapshot `since` did not see and the snapshot `until` (none: the present one) sees,
-    /// after a mark. Always a row: the life, `until`, and whether notices that `since` did not see
-    /// are gone; then a notice or nothing.
+    /// after a mark, in the `life` of the database. Always a row: the life, both snapshots, and
+    /// whether notices that `since` did not see are gone, or it is not of this life; then a notice
+    /// or nothing. In such a gap what is left is told, up to now.
     ///
     /// All that a snapshot did not see is above its end, or among those that were under way: two
-    /// look-ups in the index, however long some transaction is open. It misses what was deleted
-    /// when the snapshot up to which that happened is a later one.
+    /// look-ups in the index, however long some transaction is open. (`OFFSET 0`, or the second
+    /// would be a hash join, which reads all notices.) It misses what was deleted when the snapshot up to which that happened is a later one.
     LogPage {
+        rows_max: i64 => BigInt,
         since: String => Text,
         until: Option<String> => Nullable<Text>,
         after: i64 => BigInt,
-        rows_max: i64 => BigInt,
+        life: String => Text,
     } -> (
-        Nullable<Text>, Text, Bool,
+        Nullable<Text>, Text, Text, Bool,
         Nullable<SmallInt>, Nullable<SmallInt>, Nullable<BigInt>, Nullable<BigInt>,
         Nullable<Binary>, Nullable<Binary>,
     ) = "\
-        WITH place AS MATERIALIZED (SELECT p.since, p.until, p.after, \
-            pg_snapshot_xmax(p.since) AS since_end, \
-            pg_snapshot_xmax(p.since) > pg_snapshot_xmax(pg_current_snapshot()) \
-            OR EXISTS (SELECT FROM notice_state AS s WHERE s.trimmed IS NOT NULL AND ( \
-                pg_snapshot_xmax(s.trimmed) > pg_snapshot_xmax(p.since) \
-                OR EXISTS (SELECT FROM pg_snapshot_xip(p.since) AS x (xid) \
-                    WHERE pg_visible_in_snapshot(x.xid, s.trimmed)))) AS gap \
-            FROM (SELECT ?::text::pg_snapshot, \
-                COALESCE(?::text::pg_snapshot, pg_current_snapshot()), ?::bigint) \
-                AS p (since, until, after)) \
-        SELECT (SELECT l.id::text FROM lives AS l), p.until::text, p.gap, \
+        WITH page AS (SELECT ?::bigint AS rows_max), \
+        asked AS MATERIALIZED (SELECT * FROM (SELECT ?::text::pg_snapshot, \
+            ?::text::pg_snapshot, ?::bigint, ?::text) AS a (since, until, after, life)), \
+        known AS MATERIALIZED (SELECT s.trimmed, pg_current_snapshot() AS present, \
+            (SELECT l.id::text FROM lives AS l) AS life FROM notice_state AS s), \
+        place AS MATERIALIZED (SELECT k.life, g.gap, \
+            CASE WHEN g.gap THEN COALESCE(k.trimmed, '1:1:') ELSE a.since END AS since, \
+            CASE WHEN g.gap THEN k.present ELSE COALESCE(a.until, k.present) END AS until, \
+            CASE WHEN g.gap THEN -1 ELSE a.after END AS after \
+            FROM asked AS a CROSS JOIN known AS k CROSS JOIN LATERAL (SELECT \
+                k.life IS DISTINCT FROM a.life \
+                OR pg_snapshot_xmax(a.since) > pg_snapshot_xmax(k.present) \
+                OR k.trimmed IS NOT NULL AND ( \
+                    pg_snapshot_xmax(k.trimmed) > pg_snapshot_xmax(a.since) \
+                    OR EXISTS (SELECT FROM pg_snapshot_xip(a.since) AS x (xid) \
+                        WHERE pg_visible_in_snapshot(x.xid, k.trimmed)))) AS g (gap)) \
+        SELECT p.life, p.since::text, p.until::text, p.gap, \
             n.change, n.author, n.mark, n.at, n.digest, n.name \
         FROM place AS p LEFT JOIN LATERAL ( \
             SELECT r.change, r.author, r.mark, r.at, r.digest, r.name FROM ( \
-                SELECT o.* FROM notices AS o WHERE o.xid >= p.since_end \
+                SELECT o.* FROM notices AS o WHERE o.xid >= pg_snapshot_xmax(p.since) \
                 UNION ALL \
-                SELECT o.* FROM pg_snapshot_xip(p.since) AS x (xid) \
-                JOIN notices AS o ON o.xid = x.xid) AS r \
+                SELECT o.* FROM pg_snapshot_xip(p.since) AS x (xid) CROSS JOIN LATERAL \
+                    (SELECT n.* FROM notices AS n WHERE n.xid = x.xid OFFSET 0) AS o) AS r \
             WHERE r.mark > p.after AND pg_visible_in_snapshot(r.xid, p.until) \
-            ORDER BY r.mark LIMIT ?) AS n ON NOT p.gap \
+            ORDER BY r.mark LIMIT (SELECT page.rows_max FROM page)) AS n ON true \
         ORDER BY n.mark";
 
     /// Lets one process shorten the log; see [`ClaimSweep`].

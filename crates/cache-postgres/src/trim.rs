@@ -1,8 +1,8 @@
 //! Keeps the log short, by age and by length, and deletes leases that have ended.
 //!
 //! Notices are deleted up to a snapshot that was noted some time ago, never by their own age: so
-//! each stays for that time after its commit, and whoever reads on from a position can be told
-//! exactly whether it missed one.
+//! each stays for that time after its commit, and whoever reads on from a later position has missed
+//! none, however long some transaction is open.
 
 use std::{sync::Arc, time::Duration};
 
