@@ -1,0 +1,11 @@
+-- Gives up a namespace that has lost data.
+--
+-- KEYS: those of the log, its control key. ARGV: those of the log, 5. the last mark that the caller
+-- has met. Answers the last mark.
+
+local _, last, known = open(KEYS[3], tonumber(ARGV[1]))
+if is_lost(tonumber(ARGV[5]), last, known) then
+  last = give_up(KEYS[3], last)
+  save_log()
+end
+return pack_mark(last)
