@@ -13,7 +13,8 @@ use crate::{
 /// Turns values of one type into payloads and back.
 pub trait Codec<V>: fmt::Debug + Send + Sync + 'static {
     /// The id that is stored with every payload. A payload of another id is a miss, so a change of
-    /// codec never misreads what the last one wrote. Choose ids of your own from 0x8000 on.
+    /// codec never misreads what the last one wrote. Choose ids of your own from 0x8000 on; 0 is
+    /// taken by entries without a value ([`CodecId::ABSENT`]).
     fn id(&self) -> CodecId;
 
     /// Encodes a value.
@@ -30,6 +31,9 @@ pub trait Codec<V>: fmt::Debug + Send + Sync + 'static {
     /// [`ErrorKind::Codec`] when the bytes are no value.
     fn decode(&self, payload: &[u8]) -> Result<V>;
 }
+
+/// The id of [`Raw`], in which the cache keeps notes of its own too.
+pub(crate) const RAW_ID: CodecId = CodecId(3);
 
 /// JSON through serde: readable in every store and by every language. Id 1.
 #[derive(Clone, Copy, Debug, Default)]
@@ -84,7 +88,7 @@ pub struct Raw;
 
 impl Codec<Bytes> for Raw {
     fn id(&self) -> CodecId {
-        CodecId(3)
+        RAW_ID
     }
 
     fn encode(&self, value: &Bytes) -> Result<Bytes> {

@@ -13,11 +13,11 @@ use std::{
 
 use moka::{Expiry, notification::RemovalCause};
 
-use super::hit::{Hit, Origin};
+use super::hit::{Hit, Origin, Times};
 use crate::{
     clock::{Clock, Timestamp},
     entry::{Entry, Version},
-    fence_table::FenceTable,
+    fence_table::Fences,
     key::Key,
     memory::reclaim_after,
     tier::{PutOutcome, Usage},
@@ -35,21 +35,35 @@ pub(super) struct Near<V> {
     clock: Arc<dyn Clock>,
     bytes_max: u64,
     ttl_max: Duration,
-    fences: FenceTable,
-    /// The mark of the last clear. Values below are dead.
-    floor: AtomicU64,
+    fences: Fences,
     evictions: Arc<AtomicU64>,
 }
 
 /// One value with its deadlines.
 pub(super) struct NearValue<V> {
-    pub(super) value: Arc<V>,
-    version: Option<Version>,
+    /// Nothing: the source has no value.
+    pub(super) value: Option<Arc<V>>,
+    pub(super) version: Option<Version>,
     created_at: Timestamp,
     fresh_until: Timestamp,
     expires_at: Timestamp,
     mark: u64,
+    /// Where the key stood in the tier whose log is followed, when this value was looked for; 0:
+    /// not known. Changes up to that mark are older than the value.
+    seen: u64,
     weight: u32,
+    /// The digest of the entry, of an inserted value; else 0.
+    digest: u32,
+    load_cost_us: u32,
+}
+
+/// What is told of a value beside its entry.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Provenance {
+    /// Where the key stood in the tier whose log is followed; 0: not known.
+    pub(super) seen: u64,
+    /// The digest of the entry, of an inserted value; else 0.
+    pub(super) digest: u32,
 }
 
 /// Where a key stood in the near tier.
@@ -71,46 +85,55 @@ impl<V: Send + Sync + 'static> Near<V> {
                 }
             })
             .build();
-        let (fences, floor) = (FenceTable::new(), AtomicU64::new(0));
-        Self { values, clock, bytes_max, ttl_max, fences, floor, evictions }
+        Self { values, clock, bytes_max, ttl_max, fences: Fences::new(), evictions }
     }
 
     /// The value under `text`, unless it has expired by `now`.
     pub(super) fn get(&self, text: &str, now: Timestamp) -> Option<NearValue<V>> {
         let value = self.values.get(text)?;
-        let live = value.mark >= self.floor.load(Ordering::Acquire) && now < value.expires_at;
+        let live = !self.fences.is_cleared(value.mark) && now < value.expires_at;
         live.then_some(value)
     }
 
     /// To be read before any lower tier is asked.
     pub(super) fn fence(&self, key: &Key) -> NearFence {
-        let floor = self.floor.load(Ordering::Acquire);
-        NearFence(self.fences.read(key.text()).max(floor))
+        NearFence(self.fences.read(key.text()))
     }
 
     /// Keeps a value that was found below or loaded, unless the key has moved since `seen`.
     pub(super) fn fill(
         &self,
         key: &Key,
-        value: Arc<V>,
+        value: Option<Arc<V>>,
         entry: &Entry,
-        NearFence(seen): NearFence,
+        NearFence(fence): NearFence,
+        provenance: Provenance,
     ) -> PutOutcome {
-        if self.floor.load(Ordering::Acquire) > seen {
-            return PutOutcome::Superseded;
-        }
-        // A clear between the check above and the store raises the floor above `seen`, the value's
-        // mark: it is dead on arrival.
         self.fences
-            .unmoved(key.text(), seen, || self.store(key, value, entry, seen))
+            .fill(key.text(), fence, || self.store(key, value, entry, fence, provenance))
             .unwrap_or(PutOutcome::Superseded)
     }
 
-    /// Keeps a value that a caller wrote. Fills that began before are refused from now on.
-    pub(super) fn insert(&self, key: &Key, value: Arc<V>, entry: &Entry) -> PutOutcome {
-        self.fences.advance(key.text(), |mark| {
-            let outcome = self.store(key, value, entry, mark);
-            if outcome == PutOutcome::TooLarge {
+    /// Keeps a value that a caller wrote, and that is in the tiers below already: `fence` was read
+    /// before it was put there. If the key has moved since, somebody else has written, and which of
+    /// the two is newer only the tiers know: then nothing is kept. Without a tier below there is no
+    /// fence, and the last one counts. Fills that began before are refused from now on.
+    pub(super) fn insert(
+        &self,
+        key: &Key,
+        value: Arc<V>,
+        entry: &Entry,
+        fence: Option<NearFence>,
+    ) -> PutOutcome {
+        let NearFence(seen) = fence.unwrap_or(NearFence(u64::MAX));
+        let value = Some(value);
+        self.fences.advance_since(key.text(), seen, |mark| {
+            let provenance = Provenance { seen: 0, digest: entry.digest() };
+            let outcome = match mark {
+                Some(mark) => self.store(key, value, entry, mark, provenance),
+                None => PutOutcome::Skipped,
+            };
+            if matches!(outcome, PutOutcome::TooLarge | PutOutcome::Skipped) {
                 self.values.invalidate(key.text());
             }
             outcome
@@ -122,10 +145,28 @@ impl<V: Send + Sync + 'static> Near<V> {
         self.fences.advance(key.text(), |_| self.values.invalidate(key.text()));
     }
 
+    /// Forgets what a change has made wrong that another process, or this one, has made in the tier
+    /// whose log is followed. What is younger than the change stays. Answers whether the key moved.
+    pub(super) fn hear(&self, key: &Key, mark: u64, digest: u32) -> bool {
+        // An insert of this process moved the key when it was kept here.
+        let is_own = |value: &NearValue<V>| digest != 0 && value.digest == digest;
+        if self.values.get(key.text()).is_some_and(|value| is_own(&value)) {
+            return false;
+        }
+        // The key moves even where a younger value stays: that may be evicted before a fill comes
+        // that looked before the change.
+        self.fences.advance(key.text(), |_| {
+            if self.values.get(key.text()).is_some_and(|value| value.seen < mark) {
+                self.values.invalidate(key.text());
+            }
+        });
+        true
+    }
+
     /// Forgets everything. Fills that began before are refused from now on.
     pub(super) fn clear(&self) {
-        self.floor.fetch_max(self.fences.next(), Ordering::AcqRel);
-        // The floor alone hides the values; this gives their room back.
+        self.fences.clear();
+        // That alone hides the values; this gives their room back.
         self.values.invalidate_all();
     }
 
@@ -140,9 +181,21 @@ impl<V: Send + Sync + 'static> Near<V> {
     }
 
     /// Writes under the key's stripe lock.
-    fn store(&self, key: &Key, value: Arc<V>, entry: &Entry, mark: u64) -> PutOutcome {
-        let known = self.values.get(key.text()).and_then(|known| known.version);
-        if entry.is_older_than(known) {
+    fn store(
+        &self,
+        key: &Key,
+        value: Option<Arc<V>>,
+        entry: &Entry,
+        mark: u64,
+        Provenance { seen, digest }: Provenance,
+    ) -> PutOutcome {
+        // A value that was looked for later stands for a later change, which this one must not undo.
+        // A fill that a clear has overtaken leaves a dead value, which says nothing.
+        let is_older = |known: &NearValue<V>| {
+            let is_later = entry.is_older_than(known.version) || (seen != 0 && seen < known.seen);
+            is_later && !self.fences.is_cleared(known.mark)
+        };
+        if self.values.get(key.text()).is_some_and(|known| is_older(&known)) {
             return PutOutcome::Superseded;
         }
         let weight = key.encoded().len() + entry.payload.len() + OVERHEAD_BYTES;
@@ -158,7 +211,10 @@ impl<V: Send + Sync + 'static> Near<V> {
             fresh_until: entry.fresh_until,
             expires_at: entry.expires_at.min(latest),
             mark,
+            seen,
             weight,
+            digest,
+            load_cost_us: entry.load_cost_us,
         };
         self.values.insert(NearKey(key.clone()), value);
         PutOutcome::Stored
@@ -170,20 +226,21 @@ impl<V> NearValue<V> {
         now < self.fresh_until
     }
 
-    pub(super) fn into_hit(self, now: Timestamp) -> Hit<V> {
-        Hit {
-            value: self.value,
-            origin: Origin::Near,
-            age: now.since(self.created_at),
-            fresh_for: self.fresh_until.since(now),
-            version: self.version,
-        }
+    /// The value as it is answered; nothing when the source has none.
+    pub(super) fn into_hit(self, now: Timestamp) -> Option<Hit<V>> {
+        let times = self.times();
+        Some(Hit::new(self.value?, Origin::Near, times, self.version, self.load_cost_us, now))
+    }
+
+    pub(super) const fn times(&self) -> Times {
+        let Self { created_at, fresh_until, expires_at, .. } = *self;
+        Times { created_at, fresh_until, expires_at }
     }
 }
 
 impl<V> Clone for NearValue<V> {
     fn clone(&self) -> Self {
-        Self { value: Arc::clone(&self.value), ..*self }
+        Self { value: self.value.clone(), ..*self }
     }
 }
 

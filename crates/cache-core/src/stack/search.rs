@@ -16,13 +16,15 @@ pub(super) struct Search<T> {
     /// The fences of the tiers asked so far, top first. Empty, and so unallocated, while the top
     /// tier has it fresh: nobody will write then.
     fences: Vec<Fence>,
+    /// That of the top tier in any case.
+    top: Fence,
     best: Option<(usize, Entry, T)>,
     over: bool,
 }
 
 impl<T> Search<T> {
     pub(super) const fn new(now: Timestamp) -> Self {
-        Self { now, fences: Vec::new(), best: None, over: false }
+        Self { now, fences: Vec::new(), top: Fence::unread(), best: None, over: false }
     }
 
     /// The answer of the tier at `level`.
@@ -37,6 +39,9 @@ impl<T> Search<T> {
             if self.best.as_ref().is_none_or(|(_, best, _)| entry.fresh_until > best.fresh_until) {
                 self.best = Some((level, entry, value));
             }
+        }
+        if level == 0 {
+            self.top = lookup.fence.clone();
         }
         if !(self.over && level == 0) {
             self.fences.push(lookup.fence);
@@ -75,6 +80,6 @@ impl<T> Search<T> {
     }
 
     pub(super) fn finish(self) -> Found<T> {
-        Found { hit: self.best, fence: Fence::stack(self.fences) }
+        Found { hit: self.best, fence: Fence::stack(self.fences), top: self.top }
     }
 }

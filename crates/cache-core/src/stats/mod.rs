@@ -4,7 +4,7 @@ mod histogram;
 mod recorder;
 mod table;
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -35,14 +35,33 @@ pub struct CacheStats {
     pub load_errors: u64,
     /// Callers that were answered by another caller's load.
     pub shared_flights: u64,
-    /// Callers that were given a stale value because the load failed.
+    /// Callers that were given a stale value because the load failed or was slow.
     pub stale_served: u64,
+    /// Those of them whose load was slow: it went on without them.
+    pub soft_timeouts: u64,
+    /// Callers that were given a stale value at once, because they asked for that.
+    pub stale_at_once: u64,
+    /// Loads that nobody waited for when they started: of values that were stale and answered at
+    /// once, and early refreshes.
+    pub background_loads: u64,
+    /// Loads that were started shortly before their value expired.
+    pub early_refreshes: u64,
+    /// Loads that brought the word that the old value still holds.
+    pub not_modified: u64,
+    /// Reads that were answered by the memory that the source has no value.
+    pub negatives: u64,
     /// Loaded values that no tier kept, because the key had moved on during the load.
     pub superseded_fills: u64,
     /// Entries that the codec could not read: counted as missing.
     pub undecodable: u64,
     /// Loaded values that could not be stored: too large, or their codec or time to live failed.
     pub uncacheable: u64,
+    /// How long after a change of any process this one heard of it.
+    pub coherence_lag: LatencySummary,
+    /// Removals and clears that tiers have still to be told.
+    pub pending_removals: u64,
+    /// How often each event has happened, by its name.
+    pub events: BTreeMap<String, u64>,
     /// How long loads took, those that brought a value and those that did not.
     pub load_latency: OperationStats,
 }
