@@ -6,7 +6,7 @@
 //! | `prefix:namespace:text` | a record, see [`cache_core::wire`] |
 //! | `prefix:namespace~lease:text` | a lease: its owner's token |
 //! | `prefix:~log` | the log, a stream |
-//! | `prefix:~log:end` | the id of the log's last entry |
+//! | `prefix:~log:end` | the id of the log's last entry, a space, and when the log was made |
 //! | `prefix:~log:beat` | there for a moment after a beat |
 //!
 //! Neither prefix nor namespace holds a colon or a glob character, so no record's key is a control

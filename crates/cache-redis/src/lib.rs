@@ -47,7 +47,7 @@
 //! | `a` | `cache`, or `app` for a removal by [`INVALIDATE_SCRIPT`] |
 //! | `d` | of an insert the checksum of its record, otherwise 0 |
 //!
-//! The key `PREFIX:~log:end` holds the id of the last entry. A program that knows Redis only removes
+//! The key `PREFIX:~log:end` holds the id of the last entry, a space, and another number. A program that knows Redis only removes
 //! a key, and has it told, with [`INVALIDATE_SCRIPT`]. What is added to the stream in another way
 //! is a gap to all readers.
 //!

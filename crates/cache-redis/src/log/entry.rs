@@ -2,8 +2,8 @@
 //!
 //! Whoever reads on from an entry has missed nothing while the next one has the next number and
 //! names the nonce of that entry: a server that came back with an old snapshot counts on from there,
-//! but with other nonces. When nothing follows, `PREFIX:~log:end` still is the id of the last entry
-//! read.
+//! but with other nonces. When nothing follows, `PREFIX:~log:end` still begins with the id of the last
+//! entry read.
 
 use std::{fmt, str::FromStr};
 
@@ -18,6 +18,18 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// Before every entry.
+    pub(super) const START: Self = Self { seq: 0, nonce: 0 };
+
+    /// Reads what the key holds that says where the log ends.
+    pub(super) fn parse_end(text: &str) -> Option<Self> {
+        Self::parse(text.split_once(' ')?.0)
+    }
+
+    pub(super) const fn is_behind(self, other: Self) -> bool {
+        self.seq < other.seq
+    }
+
     /// Reads an id; nothing when it is not one of ours.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (seq, nonce) = text.split_once('-')?;
@@ -47,13 +59,15 @@ pub(super) struct Part {
     pub(super) next: Place,
     /// Whether something else came after them: a gap, or bytes that are no entry.
     pub(super) is_cut: bool,
+    /// Where to read on after the cut, when what came there is an entry.
+    pub(super) resume: Option<Place>,
 }
 
 /// Reads what XREAD answers about the one stream after `after`.
 ///
 /// An entry that cannot be read tells of a change that is not known, so it counts as a gap.
 pub(super) fn read(answer: &Value, after: Place) -> Part {
-    let mut part = Part { notices: Vec::new(), next: after, is_cut: false };
+    let mut part = Part { notices: Vec::new(), next: after, is_cut: false, resume: None };
     let Some(entries) = entries(answer) else { return Part { is_cut: true, ..part } };
     for entry in entries {
         match notice(entry) {
@@ -63,7 +77,12 @@ pub(super) fn read(answer: &Value, after: Place) -> Part {
                 part.notices.push(notice);
                 part.next = place;
             }
-            _ => return Part { is_cut: true, ..part },
+            // An entry names the one before it, whether that is there or not.
+            Some((place, nonce, _)) => {
+                let resume = place.seq.checked_sub(1).map(|seq| Place { seq, nonce });
+                return Part { is_cut: true, resume, ..part };
+            }
+            None => return Part { is_cut: true, ..part },
         }
     }
     part
@@ -173,8 +192,18 @@ mod tests {
             assert_eq!(notice.change, Change::Key(Key::from_encoded("n:b").unwrap()));
             assert_eq!((notice.mark, notice.author), (7, Author::Application));
         }
-        let nothing = Part { notices: Vec::new(), next: START, is_cut: false };
+        let nothing = Part { notices: Vec::new(), next: START, is_cut: false, resume: None };
         assert_eq!(read(&Value::Nil, START), nothing);
+    }
+
+    #[test]
+    fn after_a_gap_the_entries_that_are_there_are_read() {
+        let held = answer(vec![entry("20-4", &good("9", "n:a")), entry("21-5", &good("4", "n:b"))]);
+        let resume = read(&held, START).resume.unwrap();
+        assert_eq!(resume.to_string(), "19-9");
+        let part = read(&held, resume);
+        assert_eq!((part.notices.len(), part.is_cut), (2, false));
+        assert_eq!(read(&answer(vec![entry("0-4", &good("9", "n:a"))]), START).resume, None);
     }
 
     #[test]

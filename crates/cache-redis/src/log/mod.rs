@@ -49,22 +49,22 @@ impl Scribe {
 pub(crate) struct RedisLog {
     store: Arc<Store>,
     /// Connections that no reader has. A read that waits holds up all that is sent after it, so it
-    /// never has one of the pool's.
-    idle: Mutex<Vec<MultiplexedConnection>>,
+    /// never has one of the pool's. Nothing once the tier is closed.
+    idle: Mutex<Option<Vec<MultiplexedConnection>>>,
 }
 
 impl RedisLog {
     pub(crate) fn new(store: Arc<Store>) -> Self {
-        Self { store, idle: Mutex::default() }
+        Self { store, idle: Mutex::new(Some(Vec::new())) }
     }
 
-    /// Gives up the connections. Reads that wait fail.
+    /// Gives up the connections that nobody has.
     pub(crate) fn close(&self) {
-        self.idle.lock().clear();
+        self.idle.lock().take();
     }
 
     /// Reads on one connection, which is kept when it has answered everything.
-    async fn read_on(&self, after: Place, wait: Duration) -> Result<Page, Fault> {
+    async fn read_on(&self, after: Place, wait: Duration) -> Result<Seen, Fault> {
         let server = &self.store.server;
         let (mut connection, mut seen) = self.begin(after).await?;
         if seen.is_quiet(after) && !wait.is_zero() {
@@ -81,17 +81,17 @@ impl RedisLog {
                 seen = self.look(&mut connection, after).await?;
             }
         }
-        let mut idle = self.idle.lock();
-        if idle.len() < IDLE_MAX {
+        if let Some(idle) = &mut *self.idle.lock()
+            && idle.len() < IDLE_MAX
+        {
             idle.push(connection);
         }
-        drop(idle);
-        Ok(seen.page(after))
+        Ok(seen)
     }
 
     /// A connection, and what it shows.
     async fn begin(&self, after: Place) -> Result<(MultiplexedConnection, Seen), Fault> {
-        let idle = self.idle.lock().pop();
+        let idle = self.idle.lock().as_mut().and_then(Vec::pop);
         if let Some(mut connection) = idle {
             match self.look(&mut connection, after).await {
                 // It was closed while nobody used it, which says nothing about the server now.
@@ -121,7 +121,7 @@ impl RedisLog {
         let (end, answer): (Value, Value) =
             pipe.query_async(connection).await.map_err(Fault::Answer)?;
         let end = expect::<Option<String>>(end).ok().flatten();
-        let end = end.as_deref().and_then(Place::parse);
+        let end = end.as_deref().and_then(Place::parse_end);
         Ok(Seen { end, part: entry::read(&answer, after) })
     }
 
@@ -135,9 +135,24 @@ impl RedisLog {
         call
     }
 
-    /// A page that says only that something may be missing.
-    async fn gap(&self) -> Result<Page> {
-        Ok(Page { notices: Vec::new(), next: self.end().await?, gap: true })
+    /// Where to read on for a reader at `after`, behind which nothing is: at the end, or with the
+    /// first entry there is when the log is another one than the reader knows.
+    async fn place_after_gap(&self, after: Option<Place>) -> Result<Position> {
+        // Read first: what is appended from now on follows on it.
+        let end = self.end().await?;
+        let is_other = match (after, Place::parse(end.as_str())) {
+            (Some(after), Some(end)) => end.is_behind(after),
+            _ => true,
+        };
+        if !is_other {
+            return Ok(end);
+        }
+        let mut read = redis::cmd("XREAD");
+        read.arg("COUNT").arg(1);
+        self.stream_after(&mut read, Place::START);
+        let answer = self.store.server.query(&read, Access::Read).await?;
+        let resume = entry::read(&answer, Place::START).resume;
+        Ok(resume.map_or(end, Place::position))
     }
 }
 
@@ -155,15 +170,25 @@ impl Log for RedisLog {
     }
 
     async fn read(&self, after: &Position, wait: Duration) -> Result<Page> {
-        let Some(after) = Place::parse(after.as_str()) else { return self.gap().await };
+        let Some(after) = Place::parse(after.as_str()) else {
+            let next = self.place_after_gap(None).await?;
+            return Ok(Page { notices: Vec::new(), next, gap: true });
+        };
         let server = &self.store.server;
         let reading = pin!(self.read_on(after, wait));
         let read = match select(reading, pin!(server.closing())).await {
             Either::Left((read, _)) => read,
             Either::Right(_) => Err(Fault::Closed),
         };
-        let page = read.map_err(|fault| server.explain(&fault, Access::Read))?;
-        if page.gap { self.gap().await } else { Ok(page) }
+        let seen = read.map_err(|fault| server.explain(&fault, Access::Read))?;
+        let gap = seen.is_gap(after);
+        let Part { notices, next, resume, .. } = seen.part;
+        let next = match resume {
+            Some(resume) if gap => resume.position(),
+            None if gap => self.place_after_gap(Some(after)).await?,
+            _ => next.position(),
+        };
+        Ok(Page { notices, next, gap })
     }
 
     async fn beat(&self) -> Result<()> {
@@ -194,10 +219,9 @@ impl Seen {
         self.part.notices.is_empty() && !self.part.is_cut && self.end == Some(after)
     }
 
-    fn page(self, after: Place) -> Page {
-        let Part { notices, next, is_cut } = self.part;
-        // What was read before a cut is handed out first. The next read begins at the cut.
-        let gap = notices.is_empty() && (is_cut || self.end != Some(after));
-        Page { notices, next: next.position(), gap }
+    /// Whether something is missing directly after `after`. What was read before a cut is handed
+    /// out first, and the next read begins at the cut.
+    fn is_gap(&self, after: Place) -> bool {
+        self.part.notices.is_empty() && (self.part.is_cut || self.end != Some(after))
     }
 }

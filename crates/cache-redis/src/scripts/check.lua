@@ -4,8 +4,9 @@
 -- has met. Answers the last mark.
 
 local _, last, known = open(KEYS[3], tonumber(ARGV[1]))
-if is_lost(tonumber(ARGV[5]), last, known) then
-  last = give_up(KEYS[3], last)
+local met = tonumber(ARGV[5])
+if is_lost(met, last, known) then
+  last = give_up(KEYS[3], last, met)
   save_log()
 end
 return pack_mark(last)

@@ -6,7 +6,7 @@
 local seed, met = tonumber(ARGV[1]), tonumber(ARGV[5])
 local _, last, known = open(KEYS[3], seed)
 if is_lost(met, last, known) then
-  last = give_up(KEYS[3], last)
+  last = give_up(KEYS[3], last, met)
 end
 if last >= MARK_MAX then
   last = seed

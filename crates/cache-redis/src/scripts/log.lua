@@ -1,7 +1,8 @@
 -- What every script shares that appends to the log. The crate's documentation tells
 -- the form of its entries.
 --
--- KEYS: the stream, and the key that holds where it ends (`SEQ-NONCE`, the id of the last entry).
+-- KEYS: the stream, and the key that holds where it ends: the id of the last entry (`SEQ-NONCE`), a
+-- space, and the seed at which the log was made, or last broken.
 -- ARGV: 1. the seed, 2. a random number, 3. the time in ms, 4. the length of the log, 0 for none.
 
 local log = { nonce = ARGV[2], now = ARGV[3], len_max = tonumber(ARGV[4]), moved = false }
@@ -9,12 +10,12 @@ local log = { nonce = ARGV[2], now = ARGV[3], len_max = tonumber(ARGV[4]), moved
 local function open_log(seed)
   local text = redis.pcall('GET', KEYS[2])
   if type(text) == 'string' then
-    local seq, last = string.match(text, '^(%d+)-(%d+)$')
-    log.seq, log.last = tonumber(seq), last
+    local seq, last, birth = string.match(text, '^(%d+)%-(%d+) (%d+)$')
+    log.seq, log.last, log.birth = tonumber(seq), last, tonumber(birth)
   end
   if not log.seq or log.seq >= MARK_MAX then
     -- What was known of the end is lost. This nonce is nobody's, so every reader finds a gap.
-    log.seq, log.last, log.moved = seed, log.nonce, true
+    log.seq, log.last, log.birth, log.moved = seed, log.nonce, seed, true
   end
 end
 
@@ -44,25 +45,30 @@ local function append(change, name, mark, author, digest)
   log.last = log.nonce
 end
 
--- Makes every reader find a gap.
-local function break_log()
-  if log.len_max > 0 then
-    if not log.seq then
-      open_log(tonumber(ARGV[1]))
-    end
-    log.seq, log.last, log.moved = log.seq + 1, log.nonce, true
+-- Makes every reader find a gap, unless the log was made after the mark `met` was given out: then
+-- every reader does so anyway.
+local function break_log(met)
+  if log.len_max == 0 then
+    return
+  end
+  local seed = tonumber(ARGV[1])
+  if not log.seq then
+    open_log(seed)
+  end
+  if log.birth <= met then
+    log.seq, log.last, log.birth, log.moved = log.seq + 1, log.nonce, seed, true
   end
 end
 
 local function save_log()
   if log.moved then
-    redis.call('SET', KEYS[2], string.format('%.0f-%s', log.seq, log.last))
+    redis.call('SET', KEYS[2], string.format('%.0f-%s %.0f', log.seq, log.last, log.birth))
   end
 end
 
 -- Raises the floor of a namespace that has lost data above every mark that was ever given out. What
 -- is left of it may be older than what somebody has seen.
-local function give_up(control, last)
+local function give_up(control, last, met)
   local mark = tonumber(ARGV[1])
   if last < MARK_MAX then
     mark = math.max(mark, last + 1)
@@ -70,6 +76,6 @@ local function give_up(control, last)
   -- A full Redis refuses a script's first write unless it gives room back.
   redis.call('UNLINK', control)
   save(control, mark, mark)
-  break_log()
+  break_log(met)
   return mark
 end

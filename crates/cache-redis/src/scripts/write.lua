@@ -30,8 +30,9 @@ for n = 1, namespaces do
   local control = KEYS[LOG_KEYS + n]
   floors[n], lasts[n], known[n] = open(control, seed)
   wanted[n] = 0
-  if is_lost(tonumber(ARGV[HEAD + n]), lasts[n], known[n]) then
-    give_up(control, lasts[n])
+  local met = tonumber(ARGV[HEAD + n])
+  if is_lost(met, lasts[n], known[n]) then
+    give_up(control, lasts[n], met)
     lost = true
   end
 end

@@ -134,6 +134,36 @@ async fn a_removal_and_its_notice_are_one_step() {
     assert!(last.contains_key(&settled));
 }
 
+/// Waits until so many readers wait.
+async fn eventually_wait(raw: &mut MultiplexedConnection, count: usize) {
+    let wanted = format!("blocked_clients:{count}\r\n");
+    eventually("readers wait", async || {
+        let clients: String = redis::cmd("INFO").arg("clients").query_async(raw).await.unwrap();
+        if clients.contains(&wanted) {
+            return Ok(());
+        }
+        Err(cache_core::Error::new(ErrorKind::Internal, clients))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_reader_that_goes_away_leaves_nothing_behind() {
+    let Some(server) = PrivateRedis::start("a reader that goes away", &[]) else { return };
+    let (tier, log) = open(&server).await;
+    let end = log.end().await.unwrap();
+    let reader = tokio::spawn({
+        let (log, end) = (Arc::clone(&log), end.clone());
+        async move { log.read(&end, PATIENCE).await }
+    });
+    let mut raw = server.raw().await;
+    eventually_wait(&mut raw, 1).await;
+    reader.abort();
+    eventually_wait(&mut raw, 0).await;
+    tier.remove(key()).await.unwrap();
+    assert_eq!(all(&*log, &end).await.len(), 1, "and loses nothing");
+}
+
 #[tokio::test]
 async fn a_reader_is_woken_by_a_change_and_holds_nobody_up() {
     let Some(server) = PrivateRedis::start("a reader that waits", &[]) else { return };
@@ -149,15 +179,7 @@ async fn a_reader_is_woken_by_a_change_and_holds_nobody_up() {
         })
         .collect();
     let mut raw = server.raw().await;
-    eventually("all readers wait", async || {
-        let clients: String =
-            redis::cmd("INFO").arg("clients").query_async(&mut raw).await.unwrap();
-        if clients.contains("blocked_clients:10") {
-            return Ok(());
-        }
-        Err(cache_core::Error::new(ErrorKind::Internal, clients))
-    })
-    .await;
+    eventually_wait(&mut raw, 10).await;
     // None of these waits behind a reader: they have 250 ms.
     for _ in 0..20 {
         tier.get(&key).await.unwrap();
