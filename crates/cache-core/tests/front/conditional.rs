@@ -10,7 +10,11 @@ const fn secs(secs: u64) -> Duration {
 }
 
 async fn not_modified(cache: &Cache<String>) -> Option<cache_core::Hit<String>> {
-    cache.read("k").load(|_| async { Ok::<_, Infallible>(Reply::NotModified) }).await.unwrap()
+    cache
+        .read("k")
+        .load(|_| async { Ok::<_, Infallible>(Reply::NotModified) })
+        .await
+        .expect("the tiers work")
 }
 
 #[tokio::test]
