@@ -1,0 +1,313 @@
+//! A shared tier's server, as the simulation has it: one state that every node sees, which can
+//! stop, freeze, forget and come back with what it had some time ago.
+
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+
+use cache_core::{
+    Clock, Condition, Entry, Error, ErrorKind, Fence, Key, Lookup, Namespace, Put, PutOutcome,
+    Removal, Result, Timestamp, Version,
+};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::broken::Defect;
+
+/// The state of one shared tier. Everything in it happens at once: what is between two calls is the
+/// business of the [`Link`](crate::link::Link) that carries them.
+pub struct Store {
+    name: Arc<str>,
+    /// How long a moved fence is remembered.
+    retention: Duration,
+    /// The server's own clock, which only its retention goes by. Whether an entry has expired is
+    /// asked of the node that reads, as in the real tiers.
+    clock: Arc<dyn Clock>,
+    defect: Option<Defect>,
+    state: Mutex<State>,
+    condition: watch::Sender<Health>,
+}
+
+/// How the server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It serves.
+    Serving,
+    /// It is not there: calls fail at once.
+    Down,
+    /// It has stopped where it stood: what it is sent it carries out when it goes on.
+    Frozen,
+    /// It answers reads only.
+    ReadOnly,
+    /// It takes no more puts.
+    Full,
+}
+
+struct State {
+    shelf: Shelf,
+    snapshot: Option<Shelf>,
+    /// Which run of the server this is.
+    run: u64,
+}
+
+/// What a restart with an old snapshot brings back.
+#[derive(Clone, Default)]
+struct Shelf {
+    /// The run of the server whose data these are, as the data themselves say.
+    run: u64,
+    mark: u64,
+    records: BTreeMap<Key, Record>,
+    /// The marks at which namespaces were cleared.
+    floors: BTreeMap<String, u64>,
+    /// The mark at which everything was.
+    base: u64,
+}
+
+#[derive(Clone)]
+struct Record {
+    mark: u64,
+    version: Option<Version>,
+    entry: Option<Entry>,
+    /// By the server's clock: from then on nothing needs to be remembered of a dead record.
+    forget_at: Timestamp,
+}
+
+impl Store {
+    /// An empty server.
+    #[must_use]
+    pub fn new(
+        name: &str,
+        retention: Duration,
+        clock: Arc<dyn Clock>,
+        defect: Option<Defect>,
+    ) -> Self {
+        let state = State { shelf: Shelf::default(), snapshot: None, run: 0 };
+        let condition = watch::Sender::new(Health::Serving);
+        let (name, state) = (name.into(), Mutex::new(state));
+        Self { name, retention, clock, defect, state, condition }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// How long a moved fence is remembered.
+    #[must_use]
+    pub fn retention(&self) -> Duration {
+        self.retention
+    }
+
+    /// How it is now.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        *self.condition.borrow()
+    }
+
+    /// How it is from now on.
+    pub fn set_health(&self, health: Health) {
+        self.condition.send_replace(health);
+    }
+
+    /// Waits while it is frozen.
+    pub async fn thaw(&self) {
+        let mut condition = self.condition.subscribe();
+        // The sender is ours: it is not gone while we are here.
+        let _ = condition.wait_for(|health| *health != Health::Frozen).await;
+    }
+
+    /// Keeps what it holds now, for [`Restart::Snapshot`].
+    pub fn take_snapshot(&self) {
+        let mut state = self.state.lock();
+        state.snapshot = Some(state.shelf.clone());
+    }
+
+    /// Ends its run and begins another.
+    pub fn restart(&self, restart: Restart) {
+        let mut state = self.state.lock();
+        state.run += 1;
+        let kept = match restart {
+            Restart::Empty => Shelf { run: u64::MAX, ..Shelf::default() },
+            Restart::Snapshot => state.snapshot.clone().unwrap_or_default(),
+        };
+        state.shelf = kept;
+        if self.defect == Some(Defect::UnnoticedLoss) {
+            state.shelf.run = state.run;
+        } else {
+            // Marks of this run are above all that any reader has seen of an earlier one.
+            state.shelf.mark = state.run << 32;
+        }
+    }
+
+    /// Answers reads of `keys` by a node whose clock says `now`.
+    ///
+    /// # Errors
+    ///
+    /// When it is down or has lost data.
+    pub fn get(&self, keys: &[Key], now: Timestamp) -> Result<Vec<Lookup>> {
+        self.check(Kind::Read)?;
+        let state = self.state.lock();
+        Ok(keys.iter().map(|key| state.shelf.look_up(key, now, self.clock.now())).collect())
+    }
+
+    /// Carries out the first `count` of `puts`.
+    ///
+    /// # Errors
+    ///
+    /// When it is down, read-only or full, or has lost data.
+    pub fn put(&self, puts: &[Put], count: usize) -> Result<Vec<PutOutcome>> {
+        self.check(Kind::Put)?;
+        let mut state = self.state.lock();
+        let puts = puts.iter().take(count);
+        Ok(puts.map(|put| state.shelf.put(put, self.clock.now(), self.retention)).collect())
+    }
+
+    /// Carries out the first `count` of `removals`.
+    ///
+    /// # Errors
+    ///
+    /// When it is down or read-only, or has lost data.
+    pub fn remove(&self, removals: &[Removal], count: usize) -> Result<()> {
+        self.check(Kind::Removal)?;
+        let mut state = self.state.lock();
+        for removal in removals.iter().take(count) {
+            state.shelf.remove(removal, self.clock.now(), self.retention, self.defect);
+        }
+        Ok(())
+    }
+
+    /// Forgets a namespace.
+    ///
+    /// # Errors
+    ///
+    /// When it is down or read-only, or has lost data.
+    pub fn clear(&self, namespace: &Namespace) -> Result<()> {
+        self.check(Kind::Removal)?;
+        let mut state = self.state.lock();
+        let floor = state.shelf.next();
+        state.shelf.floors.insert(namespace.as_str().to_owned(), floor);
+        state.shelf.records.retain(|key, _| key.namespace() != namespace.as_str());
+        Ok(())
+    }
+
+    /// Whether it answers.
+    ///
+    /// # Errors
+    ///
+    /// When it is down or has lost data.
+    pub fn ping(&self) -> Result<()> {
+        self.check(Kind::Read)
+    }
+
+    fn check(&self, kind: Kind) -> Result<()> {
+        let fault = |kind, what| Err(Error::new(kind, format!("{} {what}", self.name)));
+        match (self.health(), kind) {
+            (Health::Down, _) => return fault(ErrorKind::Unavailable, "is down"),
+            (Health::ReadOnly, Kind::Put | Kind::Removal) => {
+                return fault(ErrorKind::ReadOnly, "is read-only");
+            }
+            (Health::Full, Kind::Put) => return fault(ErrorKind::Full, "is full"),
+            _ => {}
+        }
+        let mut state = self.state.lock();
+        if state.shelf.run == state.run {
+            return Ok(());
+        }
+        // The data say that they are another run's: whoever sees it first gives them up, and
+        // refuses every fill whose fence was read before.
+        let (run, mark) = (state.run, state.shelf.next());
+        state.shelf = Shelf { run, mark, base: mark, ..Shelf::default() };
+        fault(ErrorKind::LostData, "has lost data")
+    }
+}
+
+/// With what a server comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restart {
+    /// With nothing.
+    Empty,
+    /// With what it had at its last snapshot.
+    Snapshot,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Read,
+    Put,
+    Removal,
+}
+
+impl Shelf {
+    fn look_up(&self, key: &Key, now: Timestamp, server: Timestamp) -> Lookup {
+        let live = self.live(key, server);
+        let mark = live.map_or(0, |record| record.mark).max(self.floor(key));
+        let entry = live.and_then(|record| record.entry.clone());
+        let entry = entry.filter(|entry| !entry.is_expired(now));
+        Lookup { entry, fence: Fence::mark(mark), corrupt: None }
+    }
+
+    fn put(&mut self, put: &Put, server: Timestamp, retention: Duration) -> PutOutcome {
+        let Put { key, entry, condition } = put;
+        let live = self.live(key, server);
+        let known = live.and_then(|record| record.version);
+        let stands_at = live.map_or(0, |record| record.mark).max(self.floor(key));
+        let kept_until = live.map_or(server, |record| record.forget_at);
+        let (mark, forget_at) = match condition {
+            Condition::Always => (None, server.after(retention)),
+            Condition::Unmoved(fence) => {
+                let Some(seen) = fence.as_mark() else { return PutOutcome::Skipped };
+                if stands_at > seen {
+                    return PutOutcome::Superseded;
+                }
+                (Some(stands_at), kept_until)
+            }
+        };
+        if entry.is_older_than(known) {
+            return PutOutcome::Superseded;
+        }
+        let mark = mark.unwrap_or_else(|| self.next());
+        let entry = Some(entry.clone());
+        let version = entry.as_ref().and_then(|entry| entry.version);
+        self.records.insert(key.clone(), Record { mark, version, entry, forget_at });
+        PutOutcome::Stored
+    }
+
+    fn remove(
+        &mut self,
+        Removal { key, version }: &Removal,
+        server: Timestamp,
+        retention: Duration,
+        defect: Option<Defect>,
+    ) {
+        let live = self.live(key, server);
+        let known = live.and_then(|record| record.version);
+        let stood_at = live.map_or(0, |record| record.mark);
+        let mark = if defect == Some(Defect::NoTombstone) { stood_at } else { self.next() };
+        let version = known.max(*version);
+        let forget_at = server.after(retention);
+        self.records.insert(key.clone(), Record { mark, version, entry: None, forget_at });
+    }
+
+    /// What is remembered of a key: a record that has an entry, or has moved not long ago. The
+    /// rest is forgotten as early as a tier may.
+    fn live(&self, key: &Key, server: Timestamp) -> Option<&Record> {
+        let record = self.records.get(key)?;
+        let has_entry = record.entry.as_ref().is_some_and(|entry| !entry.is_expired(server));
+        let remembered = has_entry || server < record.forget_at;
+        (remembered && record.mark >= self.floor(key)).then_some(record)
+    }
+
+    fn floor(&self, key: &Key) -> u64 {
+        self.floors.get(key.namespace()).copied().unwrap_or(0).max(self.base)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.mark += 1;
+        self.mark
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("name", &self.name).finish_non_exhaustive()
+    }
+}
