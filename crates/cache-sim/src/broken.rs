@@ -89,19 +89,25 @@ pub fn build_in(
             | Defect::LongerLife
             | Defect::OneTierOnly
             | Defect::EarlyAnswer),
-        ) => Arc::new(Broken { defect, clock, inner: tier }),
+        ) => Arc::new(Broken::new(defect, clock, tier)),
         Some(Defect::NoTombstone | Defect::UnnoticedLoss) | None => tier,
     }
 }
 
-/// A tier with a bug.
-struct Broken {
+/// A tier with a bug. One whose bug is not a tier's passes everything on.
+pub struct Broken {
     defect: Defect,
     clock: Arc<dyn Clock>,
     inner: Arc<dyn Tier>,
 }
 
 impl Broken {
+    /// `inner` with `defect`.
+    #[must_use]
+    pub fn new(defect: Defect, clock: Arc<dyn Clock>, inner: Arc<dyn Tier>) -> Self {
+        Self { defect, clock, inner }
+    }
+
     async fn spoil(&self, put: &Put) -> Put {
         let mut put = put.clone();
         if put.condition == Condition::Always {

@@ -93,7 +93,8 @@ impl Client {
 
     async fn get_or_load(&mut self, key: u32) {
         let begin = self.begins(|| format!("get_or_load k{key}"));
-        let (cache, name, loader) = (self.process.cache.clone(), name(key), self.loader(begin, key));
+        let (cache, name, loader) =
+            (self.process.cache.clone(), name(key), self.loader(begin, key));
         let read = self.limited(async move { cache.get_or_load(&name, loader).await }).await;
         if let Some(read) = read {
             self.loaded(begin, key, read);
@@ -103,7 +104,8 @@ impl Client {
     async fn refresh(&mut self, key: u32) {
         let begin = self.begins(|| format!("refresh k{key}"));
         let change = self.change_begins(Some(key), What::Reload);
-        let (cache, name, loader) = (self.process.cache.clone(), name(key), self.loader(begin, key));
+        let (cache, name, loader) =
+            (self.process.cache.clone(), name(key), self.loader(begin, key));
         let read = self.limited(async move { cache.refresh(&name, loader).await }).await;
         let outcome = if read.is_some() { Outcome::Done } else { Outcome::Unknown };
         self.change_ends(change, outcome);
@@ -125,12 +127,11 @@ impl Client {
             let items = values.into_iter().map(|value| (name(value.key()), item(value, versions)));
             Ok::<HashMap<String, Item<u64>>, Failed>(items.collect())
         };
-        let reads =
-            self.limited(async move { cache.get_many_or_load(names, loader).await }).await;
+        let reads = self.limited(async move { cache.get_many_or_load(names, loader).await }).await;
         for (key, read) in keys.into_iter().zip(reads.into_iter().flatten()) {
             match read {
                 Ok(Some(hit)) => self.loaded(begin, key, Ok(hit)),
-                Ok(None) => self.wrong(begin, format!("the source has k{key}, and was not asked")),
+                Ok(None) => self.wrong(begin, &format!("the source has k{key}, and was not asked")),
                 Err(error) => self.loaded(begin, key, Err(error)),
             }
         }
@@ -152,7 +153,7 @@ impl Client {
                 let may_fail = self.world().oracle(|oracle| oracle.may_fail(process, key, begin));
                 if !may_fail {
                     let wrong = format!("P4: k{key} failed, and no load of it did: {error}");
-                    self.wrong(begin, wrong);
+                    self.wrong(begin, &wrong);
                 }
             }
         }
@@ -184,7 +185,7 @@ impl Client {
                     }
                 })
                 .await;
-            if self.changed(begin, change, result) {
+            if self.changed(begin, change, result.as_ref()) {
                 return;
             }
         }
@@ -197,7 +198,7 @@ impl Client {
         let item = item(value, self.world().plan().versions);
         let (cache, name) = (self.process.cache.clone(), name(key));
         let result = self.limited(async move { cache.insert(&name, item).await }).await;
-        self.changed(begin, change, result);
+        self.changed(begin, change, result.as_ref());
     }
 
     async fn write_and_clear(&mut self, key: u32) {
@@ -206,7 +207,7 @@ impl Client {
         let change = self.change_begins(None, What::Clear);
         let cache = self.process.cache.clone();
         let result = self.limited(async move { cache.clear().await }).await;
-        self.changed(begin, change, result);
+        self.changed(begin, change, result.as_ref());
     }
 
     /// Writes a new value to the source, which takes a while on both ways.
@@ -225,14 +226,14 @@ impl Client {
         &self,
         begin: Moment,
         change: ChangeId,
-        result: Option<Result<T, Error>>,
+        result: Option<&Result<T, Error>>,
     ) -> bool {
-        let outcome = match &result {
+        let outcome = match result {
             Some(Ok(_)) => Outcome::Done,
             Some(Err(_)) | None => Outcome::Unknown,
         };
         self.change_ends(change, outcome);
-        self.tell(|| match &result {
+        self.tell(|| match result {
             Some(Ok(value)) => format!("the change of {begin} -> Ok({value:?})"),
             Some(Err(error)) => format!("the change of {begin} -> {error}"),
             None => format!("the change of {begin} has nobody who waits for it"),
@@ -274,7 +275,7 @@ impl Client {
         let ended = tokio::time::timeout(millis(call_ms), call).await;
         if ended.is_err() {
             let wrong = format!("P3: a call has not ended after {call_ms} ms");
-            self.wrong(began, wrong);
+            self.wrong(began, &wrong);
         }
         ended.ok()
     }
@@ -305,7 +306,7 @@ impl Client {
         self.world().oracle(|oracle| oracle.change_ends(change, outcome));
     }
 
-    fn wrong(&self, begin: Moment, wrong: String) {
+    fn wrong(&self, begin: Moment, wrong: &str) {
         let process = self.process.life.process();
         self.world().fail(format!("{process}, in a call that began at {begin}: {wrong}"));
     }

@@ -6,6 +6,7 @@
 
 pub mod broken;
 pub mod client;
+pub mod gate;
 pub mod link;
 pub mod moment;
 pub mod nemesis;

@@ -174,7 +174,11 @@ impl Link {
             let name = store.name();
             life.world().tell(|| {
                 let lost = if fate == Fate::AnswerLost { ", answer lost" } else { "" };
-                format!("       {name:<3} #{number} {} -> {}{lost}", described.unwrap_or_default(), brief(&result))
+                format!(
+                    "       {name:<3} #{number} {} -> {}{lost}",
+                    described.unwrap_or_default(),
+                    brief(&result)
+                )
             });
             if fate != Fate::AnswerLost {
                 pass(back).await;
@@ -326,7 +330,8 @@ impl fmt::Debug for Lookups {
 /// The value of an entry as a trace shows it.
 fn payload(entry: &cache_core::Entry) -> String {
     let text = std::str::from_utf8(&entry.payload).unwrap_or_default();
-    text.parse().map_or_else(|_| "?".to_owned(), |value: u64| crate::source::Value(value).to_string())
+    text.parse()
+        .map_or_else(|_| "?".to_owned(), |value: u64| crate::source::Value(value).to_string())
 }
 
 fn describe_puts(puts: &[Put]) -> String {

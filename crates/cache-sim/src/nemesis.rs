@@ -40,7 +40,7 @@ pub fn heal(world: &World) {
     }
     for node in world.nodes() {
         node.wires.iter().for_each(|wire| wire.cut(Cut::Open));
-        node.paused.send_replace(false);
+        node.paused.set(false);
     }
     world.source().set_down(false);
     world.tell(|| "all faults are over".to_owned());
@@ -72,19 +72,19 @@ fn one(world: &Arc<World>, stroke: Stroke, rng: &mut SmallRng) {
         Stroke::Pause => {
             world.count_fault("nodes that stand still");
             world.tell(|| format!("n{number} stands still for {hold} ms"));
-            node.paused.send_replace(true);
+            node.paused.set(true);
             later(world, hold, move |world| {
-                node.paused.send_replace(false);
+                node.paused.set(false);
                 world.tell(|| format!("n{number} goes on"));
             });
         }
         Stroke::Kill => {
             world.count_fault("processes killed");
-            node.orders.send_replace(Some(Order::Kill));
+            node.orders.set(Some(Order::Kill));
         }
         Stroke::Replace => {
             world.count_fault("processes replaced");
-            node.orders.send_replace(Some(Order::Replace));
+            node.orders.set(Some(Order::Replace));
         }
         Stroke::ClockStep => {
             let offset = rng.random_range(-STEP_MAX_MS..=STEP_MAX_MS);

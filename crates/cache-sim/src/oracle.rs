@@ -327,7 +327,8 @@ impl Oracle {
             return Err(format!("P1: nobody has loaded or inserted {value}"));
         };
         let stale = if *is_stale { self.plan.stale_ms } else { 0 };
-        let joined = if matches!(from, From::SharedTier | From::Load) { self.plan.flight_ms() } else { 0 };
+        let joined =
+            if matches!(from, From::SharedTier | From::Load) { self.plan.flight_ms() } else { 0 };
         let until = introduced.ms + self.plan.fresh_ms + stale + self.plan.skew() + joined;
         if begin.ms <= until {
             return Ok(());
@@ -421,13 +422,17 @@ impl Oracle {
     /// For how long after `change` returned, at `end`, this answer may still be an older value, in
     /// milliseconds.
     fn bound(&self, change: &Change, end: Moment, answer: &Answer) -> u64 {
-        let own = change.process == answer.process || answer.process_began > end;
+        let own = change.process == answer.process;
+        // The near tier of a process that was not told which version is old takes what a replica
+        // brings when no shared tier is there to refuse it.
+        let began_later =
+            answer.process_began > end && (self.plan.lag_ms == 0 || answer.from != From::Near);
         let near_ttl = self.plan.near_ttl_ms.unwrap_or(0);
         match answer.from {
-            _ if own => 0,
+            _ if own || began_later => 0,
             From::Tier => 0,
             From::SharedTier | From::Load => self.plan.flight_ms(),
-            From::Near => self.plan.flight_ms() + near_ttl,
+            From::Near => self.plan.flight_ms() + near_ttl + self.plan.lag_ms,
         }
     }
 
@@ -452,7 +457,10 @@ impl Oracle {
                 Some((at, outcome)) => format!("{outcome:?} at {at}"),
                 None => "not ended".to_owned(),
             };
-            lines.push((change.begin, format!("{} begins {:?}: {end}", change.process, change.what)));
+            lines.push((
+                change.begin,
+                format!("{} begins {:?}: {end}", change.process, change.what),
+            ));
         }
         lines.sort_by_key(|(at, _)| *at);
         let mut text = format!("the history of k{key}:\n");

@@ -227,6 +227,20 @@ impl Plan {
         }
     }
 
+    /// The same without any fault.
+    #[must_use]
+    pub fn without_faults(self) -> Self {
+        Self {
+            network: Network::default(),
+            source: SourceFaults::default(),
+            nemesis: Nemesis::default(),
+            skew_ms: 0,
+            crash_within: None,
+            cancelled: 0,
+            ..self
+        }
+    }
+
     /// What the wall clock of the node `number` is wrong by when the run begins.
     #[must_use]
     pub fn first_offset_ms(&self, number: usize) -> i64 {

@@ -9,12 +9,13 @@ use std::{
 };
 
 use cache_core::{ByteSize, Cache, Clock, Tier, Timestamp};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use crate::{
     broken,
+    gate::Gate,
     link::{Link, Wire},
-    moment::{Moment, NodeClock, millis},
+    moment::{Moment, millis},
     plan::{CALL_TIMEOUT_MS, LOAD_TIMEOUT_MS},
     world::World,
 };
@@ -27,11 +28,11 @@ pub struct Node {
     /// Its ways to the servers, the upper tier's first.
     pub wires: Vec<Arc<Wire>>,
     /// Whether it stands still.
-    pub paused: watch::Sender<bool>,
+    pub paused: Gate<bool>,
     /// What its wall clock is wrong by. A process takes it over when it starts, and keeps it.
     pub wall_offset_ms: parking_lot::Mutex<i64>,
     /// Tells its process to end: by being killed, or in good order.
-    pub orders: watch::Sender<Option<Order>>,
+    pub orders: Gate<Option<Order>>,
 }
 
 /// How a process is to end.
@@ -72,26 +73,15 @@ impl Process {
     #[must_use]
     pub fn start(world: &Arc<World>, node: &Arc<Node>, run: usize, crash_in: Option<u64>) -> Self {
         let offset = *node.wall_offset_ms.lock();
-        let id = ProcessId { node: node.number, run };
-        let life = Arc::new(Life {
-            world: Arc::clone(world),
-            node: Arc::clone(node),
-            id,
-            began: world.now(),
-            clock: world.clock(offset),
-            dead: AtomicBool::new(false),
-            died: Notify::new(),
-            crash_in: AtomicU64::new(crash_in.unwrap_or(u64::MAX)),
-            writes_open: AtomicU64::new(0),
-            writes_failed: AtomicU64::new(0),
-        });
+        let clock: Arc<dyn Clock> = Arc::new(world.clock(offset));
+        let life = Arc::new(Life::new(world, node, run, clock, crash_in));
         life.tell(|| format!("starts, its clock off by {offset} ms"));
         let plan = world.plan();
         let mut builder = Cache::builder("sim")
             .ttl(millis(plan.fresh_ms))
             .max_stale(millis(plan.stale_ms))
             .load_timeout(millis(LOAD_TIMEOUT_MS))
-            .clock(Arc::new(life.clock.clone()));
+            .clock(Arc::clone(&life.clock));
         builder = match plan.near_ttl_ms {
             Some(near_ttl) => builder.near(ByteSize::mib(16)).near_ttl(millis(near_ttl)),
             None => builder.without_near(),
@@ -103,7 +93,7 @@ impl Process {
                 &cache_core::timeout(millis(CALL_TIMEOUT_MS)),
                 Arc::new(link) as Arc<dyn Tier>,
             );
-            let clock: Arc<dyn Clock> = Arc::new(life.clock.clone());
+            let clock = Arc::clone(&life.clock);
             builder = builder.tier(broken::build_in(plan, level, limited, clock));
         }
         let cache = builder.build().expect("the plan's settings are valid");
@@ -118,7 +108,7 @@ pub struct Life {
     node: Arc<Node>,
     id: ProcessId,
     began: Moment,
-    clock: NodeClock,
+    clock: Arc<dyn Clock>,
     dead: AtomicBool,
     died: Notify,
     crash_in: AtomicU64,
@@ -127,6 +117,29 @@ pub struct Life {
 }
 
 impl Life {
+    /// The life of the process `run` of `node`, to be killed at its `crash_in`-th crash point.
+    #[must_use]
+    pub fn new(
+        world: &Arc<World>,
+        node: &Arc<Node>,
+        run: usize,
+        clock: Arc<dyn Clock>,
+        crash_in: Option<u64>,
+    ) -> Self {
+        Self {
+            world: Arc::clone(world),
+            node: Arc::clone(node),
+            id: ProcessId { node: node.number, run },
+            began: world.now(),
+            clock,
+            dead: AtomicBool::new(false),
+            died: Notify::new(),
+            crash_in: AtomicU64::new(crash_in.unwrap_or(u64::MAX)),
+            writes_open: AtomicU64::new(0),
+            writes_failed: AtomicU64::new(0),
+        }
+    }
+
     /// The simulation.
     #[must_use]
     pub fn world(&self) -> &Arc<World> {
@@ -160,11 +173,7 @@ impl Life {
 
     /// Waits while the node stands still: nothing leaves it or reaches it.
     pub async fn sends(&self) {
-        if *self.node.paused.borrow() {
-            let mut paused = self.node.paused.subscribe();
-            // The sender is the node's, which outlives its processes.
-            let _ = paused.wait_for(|paused| !paused).await;
-        }
+        self.node.paused.wait_for(|paused| !paused).await;
     }
 
     /// A moment between two writes, at which the process may be killed.

@@ -133,7 +133,8 @@ struct Loading<'a> {
 
 impl<'a> Loading<'a> {
     fn begin(life: &'a Life, operation: OperationId, keys: &[u32]) -> Self {
-        let begun = life.world().oracle(|oracle| oracle.load_begins(life.process(), operation, keys));
+        let begun =
+            life.world().oracle(|oracle| oracle.load_begins(life.process(), operation, keys));
         life.tell(|| format!("  load of {keys:?} begins"));
         match begun {
             Ok(id) => Self { life, id: Some(id) },

@@ -4,13 +4,12 @@
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use cache_core::{
-    Clock, Condition, Entry, Error, ErrorKind, Fence, Key, Lookup, Namespace, Put, PutOutcome,
-    Removal, Result, Timestamp, Version,
+    Clock, Condition, Entry, Error, ErrorKind, Fence, Key, Lookup, Namespace, PAYLOAD_LEN_MAX, Put,
+    PutOutcome, Removal, Result, Timestamp, Version,
 };
 use parking_lot::Mutex;
-use tokio::sync::watch;
 
-use crate::broken::Defect;
+use crate::{broken::Defect, gate::Gate};
 
 /// The state of one shared tier. Everything in it happens at once: what is between two calls is the
 /// business of the [`Link`](crate::link::Link) that carries them.
@@ -23,7 +22,7 @@ pub struct Store {
     clock: Arc<dyn Clock>,
     defect: Option<Defect>,
     state: Mutex<State>,
-    condition: watch::Sender<Health>,
+    condition: Gate<Health>,
 }
 
 /// How the server is.
@@ -80,7 +79,7 @@ impl Store {
         defect: Option<Defect>,
     ) -> Self {
         let state = State { shelf: Shelf::default(), snapshot: None, run: 0 };
-        let condition = watch::Sender::new(Health::Serving);
+        let condition = Gate::new(Health::Serving);
         let (name, state) = (name.into(), Mutex::new(state));
         Self { name, retention, clock, defect, state, condition }
     }
@@ -100,19 +99,17 @@ impl Store {
     /// How it is now.
     #[must_use]
     pub fn health(&self) -> Health {
-        *self.condition.borrow()
+        self.condition.get()
     }
 
     /// How it is from now on.
     pub fn set_health(&self, health: Health) {
-        self.condition.send_replace(health);
+        self.condition.set(health);
     }
 
     /// Waits while it is frozen.
     pub async fn thaw(&self) {
-        let mut condition = self.condition.subscribe();
-        // The sender is ours: it is not gone while we are here.
-        let _ = condition.wait_for(|health| *health != Health::Frozen).await;
+        self.condition.wait_for(|health| health != Health::Frozen).await;
     }
 
     /// Keeps what it holds now, for [`Restart::Snapshot`].
@@ -264,11 +261,14 @@ impl Shelf {
         if entry.is_older_than(known) {
             return PutOutcome::Superseded;
         }
+        let fits = entry.payload.len() <= PAYLOAD_LEN_MAX;
+        if mark.is_some() && !fits {
+            return PutOutcome::TooLarge;
+        }
         let mark = mark.unwrap_or_else(|| self.next());
-        let entry = Some(entry.clone());
-        let version = entry.as_ref().and_then(|entry| entry.version);
+        let (version, entry) = (entry.version, fits.then(|| entry.clone()));
         self.records.insert(key.clone(), Record { mark, version, entry, forget_at });
-        PutOutcome::Stored
+        if fits { PutOutcome::Stored } else { PutOutcome::TooLarge }
     }
 
     fn remove(

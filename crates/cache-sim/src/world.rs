@@ -10,9 +10,10 @@ use std::{
 
 use parking_lot::Mutex;
 use rand::{SeedableRng, rngs::SmallRng};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use crate::{
+    gate::Gate,
     link::Wire,
     moment::{Moment, NodeClock, Timeline},
     oracle::Oracle,
@@ -68,9 +69,9 @@ impl World {
             Arc::new(Node {
                 number,
                 wires: (0..plan.tiers).map(wire).collect(),
-                paused: watch::Sender::new(false),
+                paused: Gate::new(false),
                 wall_offset_ms: Mutex::new(plan.first_offset_ms(number)),
-                orders: watch::Sender::new(None),
+                orders: Gate::new(None),
             })
         });
         let oracle = Oracle::new(plan.clone(), timeline.now());

@@ -5,7 +5,7 @@ use std::{
     fmt,
     hash::{Hash, Hasher},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -17,7 +17,7 @@ use super::hit::{Hit, Origin};
 use crate::{
     clock::{Clock, Timestamp},
     entry::{Entry, Version},
-    fence_table::FenceTable,
+    fence_table::Fences,
     key::Key,
     memory::reclaim_after,
     tier::{PutOutcome, Usage},
@@ -25,6 +25,10 @@ use crate::{
 
 /// What moka and the value's own fields take for each value, roughly, beside key and payload.
 const OVERHEAD_BYTES: usize = 192;
+
+/// How many removals with a version are remembered at most, and for how long.
+const REMOVALS_MAX: u64 = 10_000;
+const REMOVAL_RETENTION: Duration = Duration::from_secs(600);
 
 /// Values of one cache, ready to be handed out.
 ///
@@ -35,9 +39,10 @@ pub(super) struct Near<V> {
     clock: Arc<dyn Clock>,
     bytes_max: u64,
     ttl_max: Duration,
-    fences: FenceTable,
-    /// The mark of the last clear. Values below are dead.
-    floor: AtomicU64,
+    fences: Fences,
+    /// The versions below which removed keys are not kept again. Made at the first removal that
+    /// names one: a cache without versions has none.
+    removals: OnceLock<moka::sync::Cache<NearKey, Version>>,
     evictions: Arc<AtomicU64>,
 }
 
@@ -49,7 +54,21 @@ pub(super) struct NearValue<V> {
     fresh_until: Timestamp,
     expires_at: Timestamp,
     mark: u64,
+    /// Where the key stood in the tier whose log is followed, when this value was looked for; 0:
+    /// not known. Changes up to that mark are older than the value.
+    seen: u64,
     weight: u32,
+    /// The digest of the entry, of an inserted value; else 0.
+    digest: u32,
+}
+
+/// What is told of a value beside its entry.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Provenance {
+    /// Where the key stood in the tier whose log is followed; 0: not known.
+    pub(super) seen: u64,
+    /// The digest of the entry, of an inserted value; else 0.
+    pub(super) digest: u32,
 }
 
 /// Where a key stood in the near tier.
@@ -71,21 +90,20 @@ impl<V: Send + Sync + 'static> Near<V> {
                 }
             })
             .build();
-        let (fences, floor) = (FenceTable::new(), AtomicU64::new(0));
-        Self { values, clock, bytes_max, ttl_max, fences, floor, evictions }
+        let (fences, removals) = (Fences::new(), OnceLock::new());
+        Self { values, clock, bytes_max, ttl_max, fences, removals, evictions }
     }
 
     /// The value under `text`, unless it has expired by `now`.
     pub(super) fn get(&self, text: &str, now: Timestamp) -> Option<NearValue<V>> {
         let value = self.values.get(text)?;
-        let live = value.mark >= self.floor.load(Ordering::Acquire) && now < value.expires_at;
+        let live = !self.fences.is_cleared(value.mark) && now < value.expires_at;
         live.then_some(value)
     }
 
     /// To be read before any lower tier is asked.
     pub(super) fn fence(&self, key: &Key) -> NearFence {
-        let floor = self.floor.load(Ordering::Acquire);
-        NearFence(self.fences.read(key.text()).max(floor))
+        NearFence(self.fences.read(key.text()))
     }
 
     /// Keeps a value that was found below or loaded, unless the key has moved since `seen`.
@@ -94,22 +112,19 @@ impl<V: Send + Sync + 'static> Near<V> {
         key: &Key,
         value: Arc<V>,
         entry: &Entry,
-        NearFence(seen): NearFence,
+        NearFence(fence): NearFence,
+        provenance: Provenance,
     ) -> PutOutcome {
-        if self.floor.load(Ordering::Acquire) > seen {
-            return PutOutcome::Superseded;
-        }
-        // A clear between the check above and the store raises the floor above `seen`, the value's
-        // mark: it is dead on arrival.
         self.fences
-            .unmoved(key.text(), seen, || self.store(key, value, entry, seen))
+            .fill(key.text(), fence, || self.store(key, value, entry, fence, provenance))
             .unwrap_or(PutOutcome::Superseded)
     }
 
     /// Keeps a value that a caller wrote. Fills that began before are refused from now on.
     pub(super) fn insert(&self, key: &Key, value: Arc<V>, entry: &Entry) -> PutOutcome {
         self.fences.advance(key.text(), |mark| {
-            let outcome = self.store(key, value, entry, mark);
+            let provenance = Provenance { seen: 0, digest: entry.digest() };
+            let outcome = self.store(key, value, entry, mark, provenance);
             if outcome == PutOutcome::TooLarge {
                 self.values.invalidate(key.text());
             }
@@ -117,16 +132,49 @@ impl<V: Send + Sync + 'static> Near<V> {
         })
     }
 
-    /// Forgets a key. Fills that began before are refused from now on.
-    pub(super) fn remove(&self, key: &Key) {
-        self.fences.advance(key.text(), |_| self.values.invalidate(key.text()));
+    /// Forgets a key. Fills that began before are refused from now on, and so are values older than
+    /// `version`, or than the value that was there: a tier that cannot be reached does not refuse
+    /// them.
+    pub(super) fn remove(&self, key: &Key, version: Option<Version>) {
+        self.fences.advance(key.text(), |_| {
+            let held = self.values.get(key.text()).and_then(|value| value.version);
+            if let Some(version) = version.max(held).max(self.removed_at(key)) {
+                self.removals.get_or_init(removals).insert(NearKey(key.clone()), version);
+            }
+            self.values.invalidate(key.text());
+        });
     }
 
-    /// Forgets everything. Fills that began before are refused from now on.
-    pub(super) fn clear(&self) {
-        self.floor.fetch_max(self.fences.next(), Ordering::AcqRel);
-        // The floor alone hides the values; this gives their room back.
+    fn removed_at(&self, key: &Key) -> Option<Version> {
+        self.removals.get()?.get(key.text())
+    }
+
+    /// Forgets what a change has made wrong that another process, or this one, has made in the tier
+    /// whose log is followed. What is younger than the change stays. Answers whether the key moved.
+    pub(super) fn hear(&self, key: &Key, mark: u64, digest: u32) -> bool {
+        let is_younger =
+            |value: &NearValue<V>| value.seen >= mark || (digest != 0 && value.digest == digest);
+        if self.values.get(key.text()).is_some_and(|value| is_younger(&value)) {
+            return false;
+        }
+        self.remove(key, None);
+        true
+    }
+
+    /// Drops every value: changes may have been missed. Fills that began before are refused from
+    /// now on, and the versions of removed keys are remembered.
+    pub(super) fn drop_values(&self) {
+        self.fences.clear();
+        // That alone hides the values; this gives their room back.
         self.values.invalidate_all();
+    }
+
+    /// Forgets everything, versions too, as every tier does that is cleared.
+    pub(super) fn clear(&self) {
+        self.drop_values();
+        if let Some(removals) = self.removals.get() {
+            removals.invalidate_all();
+        }
     }
 
     pub(super) fn usage(&self) -> Usage {
@@ -140,9 +188,23 @@ impl<V: Send + Sync + 'static> Near<V> {
     }
 
     /// Writes under the key's stripe lock.
-    fn store(&self, key: &Key, value: Arc<V>, entry: &Entry, mark: u64) -> PutOutcome {
-        let known = self.values.get(key.text()).and_then(|known| known.version);
-        if entry.is_older_than(known) {
+    fn store(
+        &self,
+        key: &Key,
+        value: Arc<V>,
+        entry: &Entry,
+        mark: u64,
+        Provenance { seen, digest }: Provenance,
+    ) -> PutOutcome {
+        // A value that was looked for later stands for a later change, which this one must not undo.
+        // A fill that a clear has overtaken leaves a dead value, which says nothing.
+        let is_older = |known: &NearValue<V>| {
+            let is_later = entry.is_older_than(known.version) || (seen != 0 && seen < known.seen);
+            is_later && !self.fences.is_cleared(known.mark)
+        };
+        if self.values.get(key.text()).is_some_and(|known| is_older(&known))
+            || (entry.version.is_some() && entry.is_older_than(self.removed_at(key)))
+        {
             return PutOutcome::Superseded;
         }
         let weight = key.encoded().len() + entry.payload.len() + OVERHEAD_BYTES;
@@ -158,7 +220,9 @@ impl<V: Send + Sync + 'static> Near<V> {
             fresh_until: entry.fresh_until,
             expires_at: entry.expires_at.min(latest),
             mark,
+            seen,
             weight,
+            digest,
         };
         self.values.insert(NearKey(key.clone()), value);
         PutOutcome::Stored
@@ -191,6 +255,10 @@ impl<V> fmt::Debug for Near<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Near").field("bytes_max", &self.bytes_max).finish_non_exhaustive()
     }
+}
+
+fn removals() -> moka::sync::Cache<NearKey, Version> {
+    moka::sync::Cache::builder().max_capacity(REMOVALS_MAX).time_to_live(REMOVAL_RETENTION).build()
 }
 
 /// A key of one namespace, looked up by its text alone: a hit builds no key.
