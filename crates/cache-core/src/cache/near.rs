@@ -13,7 +13,10 @@ use std::{
 
 use moka::{Expiry, notification::RemovalCause};
 
-use super::hit::{Hit, Origin};
+use super::{
+    hit::{Hit, Origin, Times},
+    tag_book::Tagged,
+};
 use crate::{
     clock::{Clock, Timestamp},
     entry::{Entry, Version},
@@ -48,8 +51,9 @@ pub(super) struct Near<V> {
 
 /// One value with its deadlines.
 pub(super) struct NearValue<V> {
-    pub(super) value: Arc<V>,
-    version: Option<Version>,
+    /// Nothing: the source has no value.
+    pub(super) value: Option<Arc<V>>,
+    pub(super) version: Option<Version>,
     created_at: Timestamp,
     fresh_until: Timestamp,
     expires_at: Timestamp,
@@ -60,6 +64,9 @@ pub(super) struct NearValue<V> {
     weight: u32,
     /// The digest of the entry, of an inserted value; else 0.
     digest: u32,
+    load_cost_us: u32,
+    /// Its tags; nothing when it has none.
+    pub(super) tagged: Option<Arc<Tagged>>,
 }
 
 /// What is told of a value beside its entry.
@@ -110,7 +117,7 @@ impl<V: Send + Sync + 'static> Near<V> {
     pub(super) fn fill(
         &self,
         key: &Key,
-        value: Arc<V>,
+        value: Option<Arc<V>>,
         entry: &Entry,
         NearFence(fence): NearFence,
         provenance: Provenance,
@@ -120,12 +127,25 @@ impl<V: Send + Sync + 'static> Near<V> {
             .unwrap_or(PutOutcome::Superseded)
     }
 
-    /// Keeps a value that a caller wrote. Fills that began before are refused from now on.
-    pub(super) fn insert(&self, key: &Key, value: Arc<V>, entry: &Entry) -> PutOutcome {
-        self.fences.advance(key.text(), |mark| {
+    /// Keeps a value that a caller wrote, and that is in the tiers below already: `fence` was read
+    /// before it was put there. If the key has moved since, somebody else has written, and which of
+    /// the two is newer only the tiers know: then nothing is kept. Without a tier below there is no
+    /// fence, and the last one counts. Fills that began before are refused from now on.
+    pub(super) fn insert(
+        &self,
+        key: &Key,
+        value: Arc<V>,
+        entry: &Entry,
+        fence: Option<NearFence>,
+    ) -> PutOutcome {
+        let NearFence(seen) = fence.unwrap_or(NearFence(u64::MAX));
+        self.fences.advance_since(key.text(), seen, |mark| {
             let provenance = Provenance { seen: 0, digest: entry.digest() };
-            let outcome = self.store(key, value, entry, mark, provenance);
-            if outcome == PutOutcome::TooLarge {
+            let outcome = match mark {
+                Some(mark) => self.store(key, Some(value), entry, mark, provenance),
+                None => PutOutcome::Skipped,
+            };
+            if matches!(outcome, PutOutcome::TooLarge | PutOutcome::Skipped) {
                 self.values.invalidate(key.text());
             }
             outcome
@@ -136,13 +156,16 @@ impl<V: Send + Sync + 'static> Near<V> {
     /// `version`, or than the value that was there: a tier that cannot be reached does not refuse
     /// them.
     pub(super) fn remove(&self, key: &Key, version: Option<Version>) {
-        self.fences.advance(key.text(), |_| {
-            let held = self.values.get(key.text()).and_then(|value| value.version);
-            if let Some(version) = version.max(held).max(self.removed_at(key)) {
-                self.removals.get_or_init(removals).insert(NearKey(key.clone()), version);
-            }
-            self.values.invalidate(key.text());
-        });
+        self.fences.advance(key.text(), |_| self.forget(key, version));
+    }
+
+    /// Under the key's stripe lock.
+    fn forget(&self, key: &Key, version: Option<Version>) {
+        let held = self.values.get(key.text()).and_then(|value| value.version);
+        if let Some(version) = version.max(held).max(self.removed_at(key)) {
+            self.removals.get_or_init(removals).insert(NearKey(key.clone()), version);
+        }
+        self.values.invalidate(key.text());
     }
 
     fn removed_at(&self, key: &Key) -> Option<Version> {
@@ -152,12 +175,18 @@ impl<V: Send + Sync + 'static> Near<V> {
     /// Forgets what a change has made wrong that another process, or this one, has made in the tier
     /// whose log is followed. What is younger than the change stays. Answers whether the key moved.
     pub(super) fn hear(&self, key: &Key, mark: u64, digest: u32) -> bool {
-        let is_younger =
-            |value: &NearValue<V>| value.seen >= mark || (digest != 0 && value.digest == digest);
-        if self.values.get(key.text()).is_some_and(|value| is_younger(&value)) {
+        // An insert of this process moved the key when it was kept here.
+        let is_own = |value: &NearValue<V>| digest != 0 && value.digest == digest;
+        if self.values.get(key.text()).is_some_and(|value| is_own(&value)) {
             return false;
         }
-        self.remove(key, None);
+        // The key moves even where a younger value stays: that may be evicted before a fill comes
+        // that looked before the change.
+        self.fences.advance(key.text(), |_| {
+            if self.values.get(key.text()).is_some_and(|value| value.seen < mark) {
+                self.forget(key, None);
+            }
+        });
         true
     }
 
@@ -191,7 +220,7 @@ impl<V: Send + Sync + 'static> Near<V> {
     fn store(
         &self,
         key: &Key,
-        value: Arc<V>,
+        value: Option<Arc<V>>,
         entry: &Entry,
         mark: u64,
         Provenance { seen, digest }: Provenance,
@@ -221,8 +250,10 @@ impl<V: Send + Sync + 'static> Near<V> {
             expires_at: entry.expires_at.min(latest),
             mark,
             seen,
+            tagged: Tagged::of(entry),
             weight,
             digest,
+            load_cost_us: entry.load_cost_us,
         };
         self.values.insert(NearKey(key.clone()), value);
         PutOutcome::Stored
@@ -234,20 +265,21 @@ impl<V> NearValue<V> {
         now < self.fresh_until
     }
 
-    pub(super) fn into_hit(self, now: Timestamp) -> Hit<V> {
-        Hit {
-            value: self.value,
-            origin: Origin::Near,
-            age: now.since(self.created_at),
-            fresh_for: self.fresh_until.since(now),
-            version: self.version,
-        }
+    /// The value as it is answered; nothing when the source has none.
+    pub(super) fn into_hit(self, now: Timestamp) -> Option<Hit<V>> {
+        let times = self.times();
+        Some(Hit::new(self.value?, Origin::Near, times, self.version, self.load_cost_us, now))
+    }
+
+    pub(super) const fn times(&self) -> Times {
+        let Self { created_at, fresh_until, expires_at, .. } = *self;
+        Times { created_at, fresh_until, expires_at }
     }
 }
 
 impl<V> Clone for NearValue<V> {
     fn clone(&self) -> Self {
-        Self { value: Arc::clone(&self.value), ..*self }
+        Self { value: self.value.clone(), tagged: self.tagged.clone(), ..*self }
     }
 }
 

@@ -5,12 +5,15 @@ use std::{sync::Arc, time::Duration};
 use super::{
     Cache,
     item::Item,
+    near::NearFence,
     shared::{Prepared, Shared},
+    tag_book,
 };
 use crate::{
-    entry::Version,
-    error::Result,
+    entry::{Entry, Version},
+    error::{Error, ErrorKind, Result},
     key::Key,
+    tags::TagQuery,
     tier::{Condition, Put, PutOutcome, Removal, Tier, check_batch},
 };
 
@@ -106,6 +109,36 @@ impl<V: Send + Sync + 'static> Cache<V> {
         self.0.run(Arc::clone(&self.0).remove_all(removals)).await
     }
 
+    /// Has every entry that carries `tag` count as removed, at a cost that does not depend on how
+    /// many there are. A value whose load began before is not kept.
+    ///
+    /// # Errors
+    ///
+    /// As [`invalidate`](Self::invalidate).
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future does not stop the invalidation.
+    pub async fn invalidate_tag(&self, tag: &str) -> Result<()> {
+        self.invalidate_tagged(TagQuery::any_of([tag])).await
+    }
+
+    /// Has the entries that `query` names by their tags count as removed.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidKey`](crate::ErrorKind::InvalidKey) for a tag without a name or with a
+    /// too long one; otherwise as [`invalidate`](Self::invalidate). For "all of" a tier has to give
+    /// leases.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future does not stop the invalidation.
+    pub async fn invalidate_tagged(&self, query: TagQuery) -> Result<()> {
+        query.validate()?;
+        self.0.run(Arc::clone(&self.0).invalidate_tags(query)).await
+    }
+
     /// Removes everything of the cache's namespace from every tier.
     ///
     /// # Errors
@@ -133,9 +166,12 @@ impl<V: Send + Sync + 'static> Shared<V> {
     /// Writes to every tier. Flights that are under way do not answer anybody who comes after.
     pub(super) async fn insert_all(
         self: Arc<Self>,
-        inserts: Vec<(Key, Prepared<V>)>,
+        mut inserts: Vec<(Key, Prepared<V>)>,
     ) -> Result<Vec<PutOutcome>> {
         self.follow_logs().await;
+        for (key, prepared) in &mut inserts {
+            self.stamp_insert(key, &mut prepared.entry).await?;
+        }
         let puts: Vec<Put> = inserts
             .iter()
             .map(|(key, prepared)| Put {
@@ -144,26 +180,52 @@ impl<V: Send + Sync + 'static> Shared<V> {
                 condition: Condition::Always,
             })
             .collect();
+        let mut fences = vec![None; puts.len()];
         let (below, result) = match &self.stack {
-            Some(stack) => stack.put_up(&puts).await,
+            Some(stack) => {
+                let read = |put: &Put| self.near_fence(&put.key);
+                fences = puts.iter().map(read).collect();
+                stack.put_up(&puts).await
+            }
             None => (vec![PutOutcome::Skipped; puts.len()], Ok(())),
         };
         let mut outcomes = Vec::with_capacity(below.len());
-        for ((key, prepared), below) in inserts.into_iter().zip(below) {
-            outcomes.push(self.insert_near(&key, prepared, below));
+        for (((key, prepared), below), fence) in inserts.into_iter().zip(below).zip(fences) {
+            outcomes.push(self.insert_near(&key, prepared, below, fence));
             self.flights.detach(&key);
         }
         result.map(|()| outcomes)
     }
 
-    fn insert_near(&self, key: &Key, prepared: Prepared<V>, below: PutOutcome) -> PutOutcome {
+    /// Gives the tags of what a caller inserts their present generations.
+    async fn stamp_insert(&self, key: &Key, entry: &mut Entry) -> Result<()> {
+        if entry.tags.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<Arc<str>> = tag_book::names(&entry.tags).collect();
+        let start = self.tags.start(&names).await;
+        entry.tags = self.tags.stamp(&start, &names).await.ok_or_else(|| {
+            let message = format!("insert of `{}`: its tags could not be read", key.text());
+            Error::new(ErrorKind::Unavailable, message)
+                .hint("look at the lowest tier, which keeps them, or insert without tags")
+        })?;
+        Ok(())
+    }
+
+    fn insert_near(
+        &self,
+        key: &Key,
+        prepared: Prepared<V>,
+        below: PutOutcome,
+        fence: Option<NearFence>,
+    ) -> PutOutcome {
         let Some(near) = &self.near else { return below };
         if below == PutOutcome::Superseded {
             // The tiers know a newer version than this one, and than what the near tier holds.
             near.remove(key, prepared.entry.version);
             return below;
         }
-        match (near.insert(key, prepared.value, &prepared.entry), below) {
+        match (near.insert(key, prepared.value, &prepared.entry, fence), below) {
             (PutOutcome::Superseded, _) => PutOutcome::Superseded,
             (near, PutOutcome::Skipped) => near,
             (_, below) => below,
@@ -182,6 +244,17 @@ impl<V: Send + Sync + 'static> Shared<V> {
             }
             self.flights.detach(key);
         }
+        result
+    }
+
+    async fn invalidate_tags(self: Arc<Self>, query: TagQuery) -> Result<()> {
+        self.follow_logs().await;
+        let result = match query {
+            TagQuery::AnyOf(names) => self.tags.invalidate(&names).await,
+            TagQuery::AllOf(names) => self.tags.invalidate_all_of(&names).await,
+        };
+        // Which of the loads under way bring tagged values is not known before they end.
+        self.flights.detach_all();
         result
     }
 

@@ -1,5 +1,7 @@
 //! The in-process tier of encoded entries, on moka.
 
+mod reclaim;
+
 use std::{
     collections::HashMap,
     fmt,
@@ -7,16 +9,19 @@ use std::{
         Arc, Once, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use async_trait::async_trait;
-use moka::{Expiry, notification::RemovalCause};
+use moka::notification::RemovalCause;
 use parking_lot::RwLock;
+
+use self::reclaim::Reclaim;
+pub(crate) use self::reclaim::reclaim_after;
 
 use crate::{
     bus::{Author, Change, Log, MemoryLog, Notice},
-    clock::{Clock, Timestamp},
+    clock::Clock,
     entry::{Entry, PAYLOAD_LEN_MAX, Version},
     error::Result,
     fence_table::FenceTable,
@@ -31,9 +36,6 @@ use crate::{
 
 /// What moka and the record's own fields take for each entry, roughly, beside key and payload.
 const OVERHEAD_BYTES: usize = 192;
-
-/// How long a version is remembered after its entry was removed.
-const TOMBSTONE_RETENTION: Duration = Duration::from_secs(600);
 
 /// How many changes the log keeps.
 const LOG_LEN_MAX: usize = 4_096;
@@ -116,6 +118,28 @@ impl MemoryTier {
     #[must_use]
     pub fn shared(bytes_max: ByteSize, clock: Arc<dyn Clock>) -> Arc<Self> {
         Arc::new(Self::new(bytes_max, clock))
+    }
+
+    /// The tier's log as what it is, for tests that trim it or lose it. Whoever has asked for it is
+    /// told of changes from then on.
+    #[must_use]
+    pub fn memory_log(&self) -> &Arc<MemoryLog> {
+        let log = self.log.get_or_init(|| {
+            Arc::new(MemoryLog::new(&self.info.name, LOG_LEN_MAX, Arc::clone(&self.clock)))
+        });
+        // A change that began before there was a log must not end, untold, after a reader has asked
+        // for the log's end.
+        self.log_complete.call_once(|| {
+            drop(self.floors.write());
+            self.fences.settle();
+        });
+        log
+    }
+
+    /// The tier's leases as what they are, for tests that lose them.
+    #[must_use]
+    pub fn memory_leases(&self) -> &Arc<MemoryLeases> {
+        &self.leases
     }
 
     /// The same tier under another name, where a stack has two.
@@ -288,16 +312,7 @@ impl Tier for MemoryTier {
     }
 
     fn log(&self) -> Option<Arc<dyn Log>> {
-        let log = self.log.get_or_init(|| {
-            Arc::new(MemoryLog::new(&self.info.name, LOG_LEN_MAX, Arc::clone(&self.clock)))
-        });
-        // A change that began before there was a log must not end, untold, after a reader has asked
-        // for the log's end.
-        self.log_complete.call_once(|| {
-            drop(self.floors.write());
-            self.fences.settle();
-        });
-        Some(Arc::clone(log) as Arc<dyn Log>)
+        Some(Arc::clone(self.memory_log()) as Arc<dyn Log>)
     }
 
     fn leases(&self) -> Option<Arc<dyn Leases>> {
@@ -321,44 +336,6 @@ fn weigh(key: &Key, record: &Record) -> u32 {
         Body::Tombstone => 0,
     };
     u32::try_from(key.encoded().len() + payload + OVERHEAD_BYTES).unwrap_or(u32::MAX)
-}
-
-/// Gives expired records' room back. Whether an entry is expired is judged by our own clock when it
-/// is read; moka's cannot be replaced.
-struct Reclaim(Arc<dyn Clock>);
-
-impl Reclaim {
-    fn after(&self, record: &Record) -> Duration {
-        match &record.body {
-            Body::Value(entry) => reclaim_after(entry.expires_at, self.0.now()),
-            Body::Tombstone => TOMBSTONE_RETENTION,
-        }
-    }
-}
-
-impl Expiry<Key, Record> for Reclaim {
-    fn expire_after_create(&self, _: &Key, record: &Record, _: Instant) -> Option<Duration> {
-        Some(self.after(record))
-    }
-
-    fn expire_after_update(
-        &self,
-        _: &Key,
-        record: &Record,
-        _: Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        Some(self.after(record))
-    }
-}
-
-/// How long moka goes on counting an expired record before it gives its room back. Its clock is not
-/// ours: it must never be the first to say that something has expired.
-const RECLAIM_GRACE: Duration = Duration::from_secs(5);
-
-/// After how long moka may give back the room of what expires at `deadline`.
-pub(crate) fn reclaim_after(deadline: Timestamp, now: Timestamp) -> Duration {
-    deadline.since(now) + RECLAIM_GRACE
 }
 
 #[cfg(test)]
