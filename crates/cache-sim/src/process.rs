@@ -81,6 +81,7 @@ impl Process {
             .ttl(millis(plan.fresh_ms))
             .max_stale(millis(plan.stale_ms))
             .load_timeout(millis(LOAD_TIMEOUT_MS))
+            .seed(plan.seed + 1_000 * node.number as u64 + run as u64)
             .clock(Arc::clone(&life.clock));
         builder = match plan.near_ttl_ms {
             Some(near_ttl) => builder.near(ByteSize::mib(16)).near_ttl(millis(near_ttl)),
