@@ -9,6 +9,7 @@ use futures::{
 use tokio::time::Instant;
 
 use super::{
+    cluster::Go,
     flights::{Boarding, Landing, Passenger, Pilot},
     hit::Hit,
     item::Loaded,
@@ -120,43 +121,29 @@ impl<V: Send + Sync + 'static> Shared<V> {
         E: SourceError,
     {
         self.follow_logs().await;
-        let Some((pilot, course, candidate)) = self.depart(pilot, course).await else { return };
-        let previous = candidate.previous.clone();
-        let tags = self.tags.start(&course.tags).await;
-        let loaded = self.load(1, async move { loader(previous).await }).await;
-        let loaded = loaded.map(|brought| brought.map(Into::into));
-        let settled = self.settle(vec![(candidate, loaded)], &course, &tags).await;
-        pilot.land(settled.into_iter().next().expect("one candidate has one landing"));
-    }
-
-    /// Lands a flight that the tiers can answer, unless what they have is to be refreshed early:
-    /// then another one departs, for whoever comes from now on.
-    async fn depart(
-        &self,
-        pilot: Pilot<V>,
-        course: Course,
-    ) -> Option<(Pilot<V>, Course, Candidate<V>)> {
         let candidate = self.look_below(&pilot.key, &course).await;
-        if !candidate.is_answer() {
-            return Some((pilot, course, candidate));
-        }
-        let key = pilot.key.clone();
-        let early = candidate.hit.as_ref().is_some_and(|hit| self.policy.is_early(hit, &self.dice));
-        let made_at = candidate.hit.as_ref().map(|hit| self.made_at(hit));
-        pilot.land(Ok(candidate.hit));
-        if !(early && course.is_plain()) {
-            return None;
-        }
-        let Ok(Boarding::Lead(pilot)) = self.flights.board(&key) else { return None };
-        let course = Course { newer_than: made_at, ..course };
-        let candidate = self.look_below(&key, &course).await;
         if candidate.is_answer() {
-            pilot.land(Ok(candidate.hit));
-            return None;
+            return pilot.land(Ok(candidate.hit));
         }
-        self.metrics.early_refreshes.add(1);
-        self.metrics.background_loads.add(1);
-        Some((pilot, course, candidate))
+        let (candidate, lease) = match self.take_turn(candidate, &course).await {
+            Go::Load(candidate, lease) => (candidate, lease),
+            Go::Land(hit) => return pilot.land(Ok(hit)),
+        };
+        let previous = candidate.previous.clone();
+        let work = async {
+            let tags = self.tags.start(&course.tags).await;
+            let loaded = self.load(1, async move { loader(previous).await }).await;
+            let loaded = loaded.map(|brought| brought.map(Into::into));
+            let settled = self.settle(vec![(candidate, loaded)], &course, &tags).await;
+            settled.into_iter().next().expect("one candidate has one landing")
+        };
+        match lease {
+            Some(lease) => {
+                pilot.land(lease.keep_during(work).await);
+                lease.end().await;
+            }
+            None => pilot.land(work.await),
+        }
     }
 
     /// When a value that is a hit just now was made.
