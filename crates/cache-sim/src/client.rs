@@ -8,6 +8,7 @@ use rand::{Rng, rngs::SmallRng};
 use crate::{
     moment::{Moment, millis},
     oracle::{Answer, ChangeId, From, OperationId, Outcome, What},
+    plan::Plan,
     process::Process,
     source::Value,
     world::World,
@@ -59,6 +60,7 @@ impl Client {
     async fn act(&mut self) {
         let plan = self.world().plan();
         let (inserts, clears, versions) = (plan.inserts, plan.clears, plan.versions);
+        let tags = plan.tags;
         let key = self.rng.random_range(0..plan.keys);
         match self.rng.random_range(0..100) {
             0..=39 => self.get_or_load(key).await,
@@ -69,6 +71,7 @@ impl Client {
             74..=75 if clears => self.write_and_clear(key).await,
             76..=83 if versions => self.write_and_invalidate(key, What::RemoveBefore(0)).await,
             84..=87 => self.invalidate(key, What::Remove).await,
+            88..=93 if tags => self.write_and_invalidate(key, What::Tag).await,
             _ => self.write_and_invalidate(key, What::Remove).await,
         }
     }
@@ -123,8 +126,8 @@ impl Client {
             let asked: Vec<u32> = asked.iter().map(|name| number(name)).collect();
             let life = &process.life;
             let values = life.world().source().load(life, OperationId(begin), &asked).await?;
-            let versions = life.world().plan().versions;
-            let items = values.into_iter().map(|value| (name(value.key()), item(value, versions)));
+            let plan = life.world().plan();
+            let items = values.into_iter().map(|value| (name(value.key()), item(value, plan)));
             Ok::<HashMap<String, Item<u64>>, Failed>(items.collect())
         };
         let reads = self.limited(async move { cache.get_many_or_load(names, loader).await }).await;
@@ -178,6 +181,7 @@ impl Client {
             let result = self
                 .limited(async move {
                     match what {
+                        What::Tag => cache.invalidate_tag(&tag(key)).await,
                         What::RemoveBefore(version) => {
                             cache.invalidate_before(&name, Version(version.into())).await
                         }
@@ -195,7 +199,7 @@ impl Client {
         let value = self.write(key).await;
         let begin = self.begins(|| format!("insert {value}"));
         let change = self.change_begins(Some(key), What::Insert(value.version()));
-        let item = item(value, self.world().plan().versions);
+        let item = item(value, self.world().plan());
         let (cache, name) = (self.process.cache.clone(), name(key));
         let result = self.limited(async move { cache.insert(&name, item).await }).await;
         self.changed(begin, change, result.as_ref());
@@ -286,7 +290,7 @@ impl Client {
             Box::pin(async move {
                 let life = &process.life;
                 let values = life.world().source().load(life, OperationId(begin), &[key]).await?;
-                Ok(item(values[0], life.world().plan().versions))
+                Ok(item(values[0], life.world().plan()))
             })
         }
     }
@@ -303,7 +307,8 @@ impl Client {
     }
 
     fn change_ends(&self, change: ChangeId, outcome: Outcome) {
-        self.world().oracle(|oracle| oracle.change_ends(change, outcome));
+        let failed = self.process.life.writes_failed();
+        self.world().oracle(|oracle| oracle.change_ends(change, outcome, failed));
     }
 
     fn wrong(&self, begin: Moment, wrong: &str) {
@@ -323,9 +328,14 @@ impl Client {
 type LoadFuture =
     std::pin::Pin<Box<dyn Future<Output = Result<Item<u64>, Failed>> + Send + 'static>>;
 
-fn item(value: Value, versions: bool) -> Item<u64> {
+fn item(value: Value, plan: &Plan) -> Item<u64> {
     let item = Item::new(value.0);
-    if versions { item.version(Version(value.version().into())) } else { item }
+    let item = if plan.tags { item.tags([tag(value.key())]) } else { item };
+    if plan.versions { item.version(Version(value.version().into())) } else { item }
+}
+
+fn tag(key: u32) -> String {
+    format!("t{}", key % 2)
 }
 
 fn name(key: u32) -> String {

@@ -1,15 +1,19 @@
 //! The way from one process to one server: a tier whose calls are delayed, lost and refused.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use cache_core::{
-    Durability, Error, ErrorKind, Key, Leases, Log, Lookup, Namespace, PAYLOAD_LEN_MAX, Put,
-    PutOutcome, Removal, Result, Scope, Tier, TierInfo, Timestamp, Usage,
+    Change, Durability, Error, ErrorKind, Key, LeaseToken, Leases, Log, Lookup, Namespace,
+    PAYLOAD_LEN_MAX, Page, Position, Put, PutOutcome, Removal, Result, Scope, Tier, TierInfo,
+    Timestamp, Usage,
 };
 use parking_lot::Mutex;
 use rand::{Rng, rngs::SmallRng};
-use tokio::sync::oneshot;
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout_at},
+};
 
 use crate::{
     moment::millis,
@@ -22,6 +26,7 @@ use crate::{
 ///
 /// A request that is on its way is carried out whatever becomes of the process, and of the call's
 /// future: nothing that was sent can be taken back.
+#[derive(Clone)]
 pub struct Link {
     info: TierInfo,
     store: Arc<Store>,
@@ -121,7 +126,11 @@ impl Link {
         let info = TierInfo {
             name: Arc::clone(store.name()),
             scope: Scope::Network,
-            durability: Durability::Relaxed,
+            durability: if life.world().plan().loses_data() {
+                Durability::Volatile
+            } else {
+                Durability::Relaxed
+            },
             fence_retention: store.retention(),
             payload_len_max: PAYLOAD_LEN_MAX,
             patience: None,
@@ -266,7 +275,7 @@ impl Tier for Link {
         let batch = puts.to_vec();
         let put = self.call(
             || format!("put {}", describe_puts(puts)),
-            move |store, _, part| store.put(&batch, part_of(batch.len(), part)),
+            move |store, now, part| store.put(&batch, part_of(batch.len(), part), now),
         );
         self.write(put).await
     }
@@ -276,14 +285,17 @@ impl Tier for Link {
         let batch = removals.to_vec();
         let removal = self.call(
             || format!("remove {}", describe_removals(removals)),
-            move |store, _, part| store.remove(&batch, part_of(batch.len(), part)),
+            move |store, now, part| store.remove(&batch, part_of(batch.len(), part), now),
         );
         self.write(removal).await
     }
 
     async fn clear(&self, namespace: &Namespace) -> Result<()> {
         let cleared = namespace.clone();
-        self.write(self.call(|| "clear".to_owned(), move |store, _, _| store.clear(&cleared))).await
+        self.write(
+            self.call(|| "clear".to_owned(), move |store, now, _| store.clear(&cleared, now)),
+        )
+        .await
     }
 
     async fn ping(&self) -> Result<()> {
@@ -295,15 +307,114 @@ impl Tier for Link {
     }
 
     fn log(&self) -> Option<Arc<dyn Log>> {
-        None
+        self.store.has_log().then(|| Arc::new(self.clone()) as Arc<dyn Log>)
     }
 
     fn leases(&self) -> Option<Arc<dyn Leases>> {
-        None
+        Some(Arc::new(self.clone()))
     }
 
     async fn close(&self) -> Result<()> {
         Ok(())
+    }
+}
+
+#[async_trait]
+impl Log for Link {
+    fn tier(&self) -> &Arc<str> {
+        &self.info.name
+    }
+
+    async fn end(&self) -> Result<Position> {
+        self.call(|| "log's end".to_owned(), |store, _, _| store.log_end()).await
+    }
+
+    async fn read(&self, after: &Position, wait: Duration) -> Result<Page> {
+        let until = Instant::now() + wait;
+        loop {
+            // Made before the request, so that nothing is appended unnoticed between the two.
+            let appended = self.store.appended();
+            let from = after.clone();
+            let page = self.call(
+                || format!("log after {}", after.as_str()),
+                move |store, _, _| store.log_page(&from).map(Told),
+            );
+            let page = page.await?.0;
+            if page.gap || !page.notices.is_empty() {
+                return Ok(page);
+            }
+            if timeout_at(until, appended).await.is_err() {
+                return Ok(page);
+            }
+        }
+    }
+
+    async fn beat(&self) -> Result<()> {
+        self.call(|| "beat".to_owned(), |store, now, _| store.beat(now)).await
+    }
+}
+
+#[async_trait]
+impl Leases for Link {
+    async fn acquire(&self, key: &Key, period: Duration) -> Result<Option<LeaseToken>> {
+        let token = LeaseToken::new(self.wire.rng.lock().random());
+        let of = key.clone();
+        let acquired = self.call(
+            || format!("lease of {}", key.text()),
+            move |store, _, _| store.acquire(&of, token, period),
+        );
+        Ok(acquired.await?.then_some(token))
+    }
+
+    async fn renew(&self, key: &Key, token: LeaseToken, period: Duration) -> Result<bool> {
+        let of = key.clone();
+        let renewed = self.call(
+            || format!("renew the lease of {}", key.text()),
+            move |store, _, _| store.renew(&of, token, period),
+        );
+        renewed.await
+    }
+
+    async fn release(&self, key: &Key, token: LeaseToken) -> Result<()> {
+        let of = key.clone();
+        let released = self.call(
+            || format!("release the lease of {}", key.text()),
+            move |store, _, _| store.release(&of, token),
+        );
+        released.await
+    }
+
+    async fn wait(&self, key: &Key, wait: Duration) -> Result<()> {
+        let until = Instant::now() + wait;
+        loop {
+            let released = self.store.released();
+            let of = key.clone();
+            let held_for = self.call(
+                || format!("wait for the lease of {}", key.text()),
+                move |store, _, _| store.held_for(&of),
+            );
+            let held_for = held_for.await?;
+            if held_for.is_zero() || Instant::now() >= until {
+                return Ok(());
+            }
+            // Woken or not: it is looked at once more.
+            let _ = timeout_at(until.min(Instant::now() + held_for), released).await;
+        }
+    }
+}
+
+/// A part of a log as a trace shows it.
+struct Told(Page);
+
+impl fmt::Debug for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let gap = if self.0.gap { "a gap, then " } else { "" };
+        let each = self.0.notices.iter().map(|notice| match &notice.change {
+            Change::Key(key) => format!("{} at {:x}", key.text(), notice.mark),
+            Change::Clear(_) => format!("clear at {:x}", notice.mark),
+            Change::Beat => "beat".to_owned(),
+        });
+        write!(f, "{gap}[{}]", each.collect::<Vec<_>>().join(", "))
     }
 }
 

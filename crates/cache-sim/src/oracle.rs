@@ -30,7 +30,14 @@
 //! | the process that made the change, or one that began after it | 0 |
 //! | another process, a plain `get`, out of a shared tier | 0 |
 //! | another process, out of a shared tier or the source, by a flight that it may have joined | one flight |
-//! | another process's near tier | one flight and `near_ttl` |
+//! | another process's near tier, while nobody hears of changes | one flight and `near_ttl` |
+//! | another process's near tier, by a log that can be reached | six ways of a message |
+//! | another process's near tier that is passed by when its log is silent | that silence and one reading of the log |
+//!
+//! What was invalidated by its tag is known to another process after a flight and what it takes to
+//! hear of it, or 10 s without a log. A change that returned `Ok` because a log has it, though an
+//! upper tier has missed it, is covered in its own process at once, and elsewhere when the tier was
+//! repaired.
 //!
 //! One flight is what the settings allow it: every tier asked, the source, every tier filled.
 //!
@@ -53,6 +60,16 @@ use crate::{
 /// How far one node's wall clock may step, in milliseconds.
 pub const STEP_MAX_MS: i64 = 3_600_000;
 
+/// How long after the last fault a shared tier may hold what the log of the tier below it says is
+/// gone, in milliseconds: a dead repairer's lease ends, and the next one reads the log.
+pub const REPAIR_MS: u64 = 8_000;
+
+/// How long a tag's generation is believed by a process that hears of no changes, in milliseconds.
+const TAG_MEMO_MS: u64 = 10_000;
+
+/// How long one reading of a log takes at most, in milliseconds.
+const LOG_READ_MS: u64 = 700;
+
 /// An operation of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct OperationId(pub Moment);
@@ -73,6 +90,8 @@ pub struct Oracle {
     rows: Vec<Row>,
     changes: Vec<Change>,
     loads: Vec<Load>,
+    /// Since when nothing goes wrong any more.
+    calm: Option<Moment>,
 }
 
 /// The history of one key at its source. Versions count from 1.
@@ -115,6 +134,8 @@ pub enum What {
     Insert(u32),
     /// Everything was cleared.
     Clear,
+    /// All that carries the key's tag was removed.
+    Tag,
     /// No change, but a load that does not join another one.
     Reload,
 }
@@ -124,6 +145,9 @@ pub enum What {
 pub enum Outcome {
     /// It returned `Ok`.
     Done,
+    /// It returned `Ok`, and a write to a tier failed in its process meanwhile: a tier may have
+    /// missed it, of which the log below tells.
+    Heard,
     /// It returned an error, or its caller did not wait for it.
     Unknown,
 }
@@ -175,12 +199,17 @@ impl Oracle {
     pub fn new(plan: Plan, now: Moment) -> Self {
         let row = || Row { versions: vec![Written { at: now, introduced: None }] };
         let rows = (0..plan.keys).map(|_| row()).collect();
-        Self { plan, now, rows, changes: Vec::new(), loads: Vec::new() }
+        Self { plan, now, rows, changes: Vec::new(), loads: Vec::new(), calm: None }
     }
 
     /// The present moment.
     pub fn set_now(&mut self, now: Moment) {
         self.now = now;
+    }
+
+    /// Nothing goes wrong from now on.
+    pub fn set_calm(&mut self) {
+        self.calm = Some(self.now);
     }
 
     /// The value of `key` as a replica that is `lag_ms` behind has it.
@@ -222,15 +251,19 @@ impl Oracle {
     }
 
     /// The caller of a change knows how it ended, or does not wait any more.
-    pub fn change_ends(&mut self, ChangeId(id): ChangeId, outcome: Outcome) {
-        self.changes[id].end = Some((self.now, outcome));
+    /// `writes_failed`: the writes to tiers that have failed in its process so far.
+    pub fn change_ends(&mut self, ChangeId(id): ChangeId, outcome: Outcome, writes_failed: u64) {
+        let change = &mut self.changes[id];
+        let missed = writes_failed > change.failed_before;
+        let outcome = if missed && outcome == Outcome::Done { Outcome::Heard } else { outcome };
+        change.end = Some((self.now, outcome));
     }
 
     /// A process has ended in good order: what it was told to change is changed, unless a write of
     /// it failed since.
     pub fn process_ended(&mut self, process: ProcessId, writes_failed: u64) {
         for change in self.changes.iter_mut().filter(|change| change.process == process) {
-            let open = !matches!(change.end, Some((_, Outcome::Done)));
+            let open = !matches!(change.end, Some((_, Outcome::Done | Outcome::Heard)));
             if open && change.failed_before == writes_failed {
                 change.end = Some((self.now, Outcome::Done));
             }
@@ -273,7 +306,7 @@ impl Oracle {
     fn may_have_detached(&self, process: ProcessId, key: u32, since: Moment) -> bool {
         self.changes.iter().any(|change| {
             let ended = change.end.map_or(Moment::MAX, |(at, outcome)| match outcome {
-                Outcome::Done => at,
+                Outcome::Done | Outcome::Heard => at,
                 Outcome::Unknown => Moment::MAX,
             });
             change.process == process && change.key.is_none_or(|of| of == key) && ended >= since
@@ -345,8 +378,14 @@ impl Oracle {
             return Ok(());
         }
         for change in self.changes.iter().filter(|change| self.covers(change, answer.value)) {
-            let Some((end, _)) = change.end else { continue };
-            let bound = self.bound(change, end, answer);
+            let Some((end, outcome)) = change.end else { continue };
+            let bound = match outcome {
+                Outcome::Heard if change.process != answer.process => match self.calm {
+                    Some(calm) => calm.ms_since(end) + REPAIR_MS + self.bound(change, end, answer),
+                    None => continue,
+                },
+                _ => self.bound(change, end, answer),
+            };
             let late = match bound {
                 0 => answer.begin > end,
                 bound => answer.begin.ms > end.ms + bound,
@@ -383,7 +422,7 @@ impl Oracle {
     fn covers(&self, change: &Change, value: Value) -> bool {
         let (key, version) = (value.key(), value.version());
         if change.key.is_some_and(|of| of != key)
-            || !matches!(change.end, Some((_, Outcome::Done)))
+            || !matches!(change.end, Some((_, Outcome::Done | Outcome::Heard)))
             || change.what == What::Reload
         {
             return false;
@@ -394,7 +433,7 @@ impl Oracle {
         };
         let names_newer = match change.what {
             What::RemoveBefore(named) | What::Insert(named) => named > version,
-            What::Remove | What::Clear | What::Reload => false,
+            What::Remove | What::Clear | What::Tag | What::Reload => false,
         };
         if !was_newer || (self.plan.lag_ms > 0 && !names_newer) {
             return false;
@@ -414,6 +453,7 @@ impl Oracle {
                     at.ms + HOLD_MAX_MS + 4 * CALL_TIMEOUT_MS < change.begin.ms
                 }
                 Some((at, Outcome::Done)) => at < change.begin || refused_later,
+                Some((at, Outcome::Heard)) => at < change.begin,
                 None => false,
             }
         })
@@ -427,13 +467,34 @@ impl Oracle {
         // brings when no shared tier is there to refuse it.
         let began_later =
             answer.process_began > end && (self.plan.lag_ms == 0 || answer.from != From::Near);
-        let near_ttl = self.plan.near_ttl_ms.unwrap_or(0);
+        let joined = match answer.from {
+            From::Tier => 0,
+            From::Near | From::SharedTier | From::Load => self.plan.flight_ms(),
+        };
         match answer.from {
             _ if own || began_later => 0,
-            From::Tier => 0,
-            From::SharedTier | From::Load => self.plan.flight_ms(),
-            From::Near => self.plan.flight_ms() + near_ttl + self.plan.lag_ms,
+            _ if change.what == What::Tag => joined + self.heard_within().min(TAG_MEMO_MS),
+            From::Tier | From::SharedTier | From::Load => joined,
+            From::Near => {
+                let near_ttl = self.plan.near_ttl_ms.unwrap_or(0);
+                let kept = joined + near_ttl + self.plan.lag_ms;
+                if self.plan.lag_ms == 0 { kept.min(self.passed_by_within()) } else { kept }
+            }
         }
+    }
+
+    /// How long it takes at most until another process has heard of a change, where nothing goes
+    /// wrong: a beat, a reading that is under way, and the next one.
+    fn heard_within(&self) -> u64 {
+        let hears = self.plan.log_len.is_some() && self.plan.is_quiet();
+        if hears { 6 * self.plan.way_ms + 10 } else { u64::MAX / 4 }
+    }
+
+    /// How long it takes at most until another process's near tier is up to date or passed by.
+    fn passed_by_within(&self) -> u64 {
+        let silence = self.plan.log_len.and(self.plan.bypass_after_ms);
+        let passed_by = silence.map_or(u64::MAX / 4, |after| after + LOG_READ_MS + 10);
+        passed_by.min(self.heard_within())
     }
 
     fn written(&self, value: Value) -> &Written {

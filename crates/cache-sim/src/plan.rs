@@ -70,6 +70,16 @@ pub struct Plan {
     pub crash_within: Option<u64>,
     /// Operations in a thousand whose caller goes away before they end.
     pub cancelled: u32,
+    /// Whether the shared tiers keep logs, and for how many changes; nothing: nodes hear of nothing.
+    pub log_len: Option<usize>,
+    /// After which silence the near tier is passed by; nothing: it goes on.
+    pub bypass_after_ms: Option<u64>,
+    /// The period of the lease that processes take to load; nothing: they take none.
+    pub lease_ms: Option<u64>,
+    /// Whether the tiers are guarded as they are unless set: by breakers and retries.
+    pub guards: bool,
+    /// Whether values have tags, by which they are invalidated now and then.
+    pub tags: bool,
 }
 
 /// Calls in a thousand that the network spoils, each in its way.
@@ -187,9 +197,30 @@ impl Plan {
             skew_ms: 0,
             crash_within: None,
             cancelled: if rng.random_bool(0.3) { rng.random_range(10..=200) } else { 0 },
+            log_len: None,
+            bypass_after_ms: None,
+            lease_ms: None,
+            guards: rng.random_bool(0.5),
+            tags: rng.random_bool(0.25),
         };
         plan.draw_faults(rng);
+        plan.draw_links_between_nodes(rng);
         plan
+    }
+
+    /// How nodes hear of each other. A longer life shows whether they do.
+    fn draw_links_between_nodes(&mut self, rng: &mut SmallRng) {
+        if rng.random_bool(0.3) {
+            self.lease_ms = Some(rng.random_range(50..=300));
+        }
+        if rng.random_bool(0.5) {
+            let short = rng.random_bool(0.2);
+            self.log_len = Some(if short { rng.random_range(3..=20) } else { 10_000 });
+            self.bypass_after_ms = rng.random_bool(0.4).then(|| rng.random_range(50..=400));
+            self.near_ttl_ms = self.near_ttl_ms.map(|_| rng.random_range(200..=10_000));
+            self.fresh_ms = rng.random_range(100..=20_000);
+            self.think_ms = rng.random_range(1..=100);
+        }
     }
 
     /// Each kind of fault is there in some of the runs only.
@@ -250,10 +281,32 @@ impl Plan {
     }
 
     /// How long one flight may take: the tiers are asked, what they have is promoted or the source
-    /// is asked, and the tiers are filled.
+    /// is asked, and the tiers are filled. Guarded tiers are written to twice, tags are looked up
+    /// before and after a load, and whoever takes leases waits and looks again.
     #[must_use]
     pub const fn flight_ms(&self) -> u64 {
-        3 * self.tiers as u64 * CALL_TIMEOUT_MS + LOAD_TIMEOUT_MS + 5
+        let asks = 2 + if self.guards { 3 } else { 1 } + if self.tags { 6 } else { 0 };
+        let once = asks * self.tiers as u64 * CALL_TIMEOUT_MS + LOAD_TIMEOUT_MS + 50;
+        match self.lease_ms {
+            Some(period) => 2 * once + period,
+            None => once,
+        }
+    }
+
+    /// Whether nothing goes wrong in this run but what the source does.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        let Network { lost_requests, lost_answers, refused, slow, halved } = self.network;
+        lost_requests + lost_answers + refused + slow + halved == 0
+            && self.nemesis.every_ms.is_none()
+            && self.crash_within.is_none()
+    }
+
+    /// Whether servers lose what they were told.
+    #[must_use]
+    pub fn loses_data(&self) -> bool {
+        let loses = |stroke: &Stroke| matches!(stroke, Stroke::RestartEmpty | Stroke::RestartOld);
+        self.nemesis.strokes.iter().any(loses)
     }
 
     /// How long any call of a cache may take.
@@ -283,6 +336,12 @@ impl fmt::Display for Plan {
         write!(f, "fresh for {} ms, then stale for {} ms", self.fresh_ms, self.stale_ms)?;
         let versions = if self.versions { "with" } else { "without" };
         writeln!(f, "; values {versions} versions, replica up to {} ms behind", self.lag_ms)?;
+        writeln!(
+            f,
+            "log of {:?} changes, near tier passed by after {:?} ms of silence, leases of {:?} ms, \
+             guards: {}, tags: {}",
+            self.log_len, self.bypass_after_ms, self.lease_ms, self.guards, self.tags
+        )?;
         writeln!(f, "network, of 1,000 calls: {:?}", self.network)?;
         writeln!(f, "source, of 1,000 loads: {:?}", self.source)?;
         writeln!(f, "nemesis: {:?}", self.nemesis)?;

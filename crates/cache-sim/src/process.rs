@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use cache_core::{ByteSize, Cache, Clock, Tier, Timestamp};
+use cache_core::{ByteSize, Cache, Clock, Guard, Tier, Timestamp, WhenCut};
 use tokio::sync::Notify;
 
 use crate::{
@@ -87,6 +87,23 @@ impl Process {
             Some(near_ttl) => builder.near(ByteSize::mib(16)).near_ttl(millis(near_ttl)),
             None => builder.without_near(),
         };
+        builder = if plan.guards {
+            let jitter_seed = Some(plan.seed + run as u64);
+            let mut guard = Guard::default();
+            guard.breaker.jitter_seed = jitter_seed;
+            if let Some(retry) = &mut guard.retry {
+                retry.jitter_seed = jitter_seed;
+            }
+            builder.guard(guard)
+        } else {
+            builder.without_guards()
+        };
+        if let Some(after) = plan.bypass_after_ms {
+            builder = builder.when_cut(WhenCut::Bypass, millis(after));
+        }
+        if let Some(period) = plan.lease_ms {
+            builder = builder.lease(millis(period));
+        }
         let stores = world.stores().iter().zip(&node.wires).enumerate();
         for (level, (store, wire)) in stores {
             let link = Link::new(Arc::clone(store), Arc::clone(&life), Arc::clone(wire));

@@ -1,13 +1,20 @@
 //! A shared tier's server, as the simulation has it: one state that every node sees, which can
 //! stop, freeze, forget and come back with what it had some time ago.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
 
 use cache_core::{
-    Clock, Condition, Entry, Error, ErrorKind, Fence, Key, Lookup, Namespace, PAYLOAD_LEN_MAX, Put,
-    PutOutcome, Removal, Result, Timestamp, Version,
+    Author, Change, Clock, Condition, Entry, Error, ErrorKind, Fence, Key, LeaseToken, Lookup,
+    Namespace, Notice, PAYLOAD_LEN_MAX, Page, Position, Put, PutOutcome, Removal, Result,
+    Timestamp, Version,
 };
 use parking_lot::Mutex;
+use tokio::sync::{Notify, futures::Notified};
 
 use crate::{broken::Defect, gate::Gate};
 
@@ -23,6 +30,19 @@ pub struct Store {
     defect: Option<Defect>,
     state: Mutex<State>,
     condition: Gate<Health>,
+    /// How many changes its log keeps; nothing: it has none.
+    log_len: Option<usize>,
+    appended: Notify,
+    leases: Mutex<BTreeMap<Key, Held>>,
+    released: Notify,
+}
+
+/// A lease that somebody has.
+#[derive(Clone, Copy)]
+struct Held {
+    token: LeaseToken,
+    /// By the server's clock.
+    until: Timestamp,
 }
 
 /// How the server is.
@@ -58,6 +78,9 @@ struct Shelf {
     floors: BTreeMap<String, u64>,
     /// The mark at which everything was.
     base: u64,
+    log: VecDeque<Notice>,
+    /// The number of the log's last notice.
+    log_end: u64,
 }
 
 #[derive(Clone)]
@@ -77,11 +100,24 @@ impl Store {
         retention: Duration,
         clock: Arc<dyn Clock>,
         defect: Option<Defect>,
+        log_len: Option<usize>,
     ) -> Self {
         let state = State { shelf: Shelf::default(), snapshot: None, run: 0 };
         let condition = Gate::new(Health::Serving);
         let (name, state) = (name.into(), Mutex::new(state));
-        Self { name, retention, clock, defect, state, condition }
+        let (appended, leases, released) = (Notify::new(), Mutex::default(), Notify::new());
+        Self {
+            name,
+            retention,
+            clock,
+            defect,
+            state,
+            condition,
+            log_len,
+            appended,
+            leases,
+            released,
+        }
     }
 
     /// Its name.
@@ -122,6 +158,7 @@ impl Store {
     pub fn restart(&self, restart: Restart) {
         let mut state = self.state.lock();
         state.run += 1;
+        self.leases.lock().clear();
         let kept = match restart {
             Restart::Empty => Shelf { run: u64::MAX, ..Shelf::default() },
             Restart::Snapshot => state.snapshot.clone().unwrap_or_default(),
@@ -151,11 +188,19 @@ impl Store {
     /// # Errors
     ///
     /// When it is down, read-only or full, or has lost data.
-    pub fn put(&self, puts: &[Put], count: usize) -> Result<Vec<PutOutcome>> {
+    pub fn put(&self, puts: &[Put], count: usize, now: Timestamp) -> Result<Vec<PutOutcome>> {
         self.check(Kind::Put)?;
         let mut state = self.state.lock();
-        let puts = puts.iter().take(count);
-        Ok(puts.map(|put| state.shelf.put(put, self.clock.now(), self.retention)).collect())
+        let outcomes = puts.iter().take(count).map(|put| {
+            let outcome = state.shelf.put(put, self.clock.now(), self.retention);
+            let changes = matches!(outcome, PutOutcome::Stored | PutOutcome::TooLarge);
+            if put.condition == Condition::Always && changes {
+                let change = Change::Key(put.key.clone());
+                self.append(&mut state.shelf, change, now, put.entry.digest());
+            }
+            outcome
+        });
+        Ok(outcomes.collect())
     }
 
     /// Carries out the first `count` of `removals`.
@@ -163,11 +208,12 @@ impl Store {
     /// # Errors
     ///
     /// When it is down or read-only, or has lost data.
-    pub fn remove(&self, removals: &[Removal], count: usize) -> Result<()> {
+    pub fn remove(&self, removals: &[Removal], count: usize, now: Timestamp) -> Result<()> {
         self.check(Kind::Removal)?;
         let mut state = self.state.lock();
         for removal in removals.iter().take(count) {
             state.shelf.remove(removal, self.clock.now(), self.retention, self.defect);
+            self.append(&mut state.shelf, Change::Key(removal.key.clone()), now, 0);
         }
         Ok(())
     }
@@ -177,13 +223,137 @@ impl Store {
     /// # Errors
     ///
     /// When it is down or read-only, or has lost data.
-    pub fn clear(&self, namespace: &Namespace) -> Result<()> {
+    pub fn clear(&self, namespace: &Namespace, now: Timestamp) -> Result<()> {
         self.check(Kind::Removal)?;
         let mut state = self.state.lock();
         let floor = state.shelf.next();
         state.shelf.floors.insert(namespace.as_str().to_owned(), floor);
         state.shelf.records.retain(|key, _| key.namespace() != namespace.as_str());
+        self.append(&mut state.shelf, Change::Clear(namespace.clone()), now, 0);
         Ok(())
+    }
+
+    /// Whether it keeps a log.
+    #[must_use]
+    pub fn has_log(&self) -> bool {
+        self.log_len.is_some()
+    }
+
+    /// Appends a change that has got the last mark.
+    fn append(&self, shelf: &mut Shelf, change: Change, at: Timestamp, digest: u32) {
+        let Some(log_len) = self.log_len else { return };
+        let author = Author::Cache;
+        shelf.log.push_back(Notice { change, mark: shelf.mark, at, author, digest });
+        shelf.log_end += 1;
+        if shelf.log.len() > log_len {
+            shelf.log.pop_front();
+        }
+        self.appended.notify_waiters();
+    }
+
+    /// Where the log ends.
+    ///
+    /// # Errors
+    ///
+    /// When it is down or has lost data.
+    pub fn log_end(&self) -> Result<Position> {
+        self.check(Kind::Read)?;
+        Ok(self.state.lock().shelf.position())
+    }
+
+    /// What was appended after `after`.
+    ///
+    /// # Errors
+    ///
+    /// When it is down or has lost data.
+    pub fn log_page(&self, after: &Position) -> Result<Page> {
+        self.check(Kind::Read)?;
+        let state = self.state.lock();
+        let shelf = &state.shelf;
+        let first = shelf.log_end - shelf.log.len() as u64;
+        let known = after.as_str().split_once('-').and_then(|(run, number)| {
+            let number = number.parse().ok()?;
+            let is_known =
+                run.parse() == Ok(shelf.run) && (first..=shelf.log_end).contains(&number);
+            is_known.then_some(number)
+        });
+        let skipped = usize::try_from(known.unwrap_or(first) - first).expect("a log is short");
+        let notices = shelf.log.iter().skip(skipped).cloned().collect();
+        Ok(Page { notices, next: shelf.position(), gap: known.is_none() })
+    }
+
+    /// Puts a sign of life into the log.
+    ///
+    /// # Errors
+    ///
+    /// When it takes no writes.
+    pub fn beat(&self, now: Timestamp) -> Result<()> {
+        self.check(Kind::Put)?;
+        self.append(&mut self.state.lock().shelf, Change::Beat, now, 0);
+        Ok(())
+    }
+
+    /// Becomes ready when something is appended from now on.
+    pub fn appended(&self) -> Notified<'_> {
+        self.appended.notified()
+    }
+
+    /// Gives the lease of `key` to `token`, or to nobody while somebody has it.
+    ///
+    /// # Errors
+    ///
+    /// When it takes no writes.
+    pub fn acquire(&self, key: &Key, token: LeaseToken, period: Duration) -> Result<bool> {
+        self.check(Kind::Put)?;
+        let (mut leases, now) = (self.leases.lock(), self.clock.now());
+        let is_held = leases.get(key).is_some_and(|held| now < held.until);
+        if !is_held {
+            leases.insert(key.clone(), Held { token, until: now.after(period) });
+        }
+        Ok(!is_held)
+    }
+
+    /// Renews a lease, if it is still `token`'s.
+    ///
+    /// # Errors
+    ///
+    /// When it takes no writes.
+    pub fn renew(&self, key: &Key, token: LeaseToken, period: Duration) -> Result<bool> {
+        self.check(Kind::Put)?;
+        let (mut leases, now) = (self.leases.lock(), self.clock.now());
+        let own = leases.get_mut(key).filter(|held| held.token == token && now < held.until);
+        Ok(own.map(|held| held.until = now.after(period)).is_some())
+    }
+
+    /// Ends a lease, if it is still `token`'s.
+    ///
+    /// # Errors
+    ///
+    /// When it takes no writes.
+    pub fn release(&self, key: &Key, token: LeaseToken) -> Result<()> {
+        self.check(Kind::Put)?;
+        let mut leases = self.leases.lock();
+        if leases.get(key).is_some_and(|held| held.token == token) {
+            leases.remove(key);
+            self.released.notify_waiters();
+        }
+        Ok(())
+    }
+
+    /// For how long the lease of `key` is still somebody's.
+    ///
+    /// # Errors
+    ///
+    /// When it is down or has lost data.
+    pub fn held_for(&self, key: &Key) -> Result<Duration> {
+        self.check(Kind::Read)?;
+        let held = self.leases.lock().get(key).copied();
+        Ok(held.map_or(Duration::ZERO, |held| held.until.since(self.clock.now())))
+    }
+
+    /// Becomes ready when a lease ends before its time from now on.
+    pub fn released(&self) -> Notified<'_> {
+        self.released.notified()
     }
 
     /// Whether it answers.
@@ -294,6 +464,10 @@ impl Shelf {
         let has_entry = record.entry.as_ref().is_some_and(|entry| !entry.is_expired(server));
         let remembered = has_entry || server < record.forget_at;
         (remembered && record.mark >= self.floor(key)).then_some(record)
+    }
+
+    fn position(&self) -> Position {
+        Position::new(&format!("{}-{}", self.run, self.log_end))
     }
 
     fn floor(&self, key: &Key) -> u64 {

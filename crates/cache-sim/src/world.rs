@@ -59,7 +59,7 @@ impl World {
         let stores = (0..plan.tiers).map(|level| {
             let name = format!("L{}", level + 1);
             let clock = Arc::new(timeline.clock(0));
-            Arc::new(Store::new(&name, plan.retention(), clock, plan.defect))
+            Arc::new(Store::new(&name, plan.retention(), clock, plan.defect, plan.log_len))
         });
         let nodes = (0..plan.nodes).map(|number| {
             let wire = |level| {

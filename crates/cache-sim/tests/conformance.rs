@@ -30,7 +30,7 @@ impl Shared {
         let clock = ManualClock::new();
         let plan = Plan { nodes: 1, ..Plan::of(0, None).without_faults() };
         let year = Duration::from_secs(365 * 24 * 60 * 60);
-        let store = Store::new("L1", year, Arc::new(clock.clone()), None);
+        let store = Store::new("L1", year, Arc::new(clock.clone()), None, Some(1_000));
         Self { world: World::new(plan, Trace::Off), store: Arc::new(store), clock, wrap }
     }
 }

@@ -195,7 +195,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
         }
         self.tags.forget();
         followed.heard_at.store(self.clock.now().as_millis(), Ordering::Relaxed);
-        self.coherence.begun.send_modify(|begun| *begun += 1);
+        self.coherence.note_begun();
     }
 
     /// Gives up every copy of this process: changes may have been missed.
