@@ -9,6 +9,7 @@ mod environment;
 mod examples;
 mod loadtest;
 mod services;
+mod sim;
 mod table;
 mod test;
 mod tidy;
@@ -40,6 +41,7 @@ enum Task {
     Test(test::Arguments),
     Loadtest(loadtest::Arguments),
     Bench(bench::Arguments),
+    Sim(sim::Arguments),
     Ci(ci::Arguments),
     Tidy(tidy::Arguments),
 }
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         Task::Test(arguments) => test::run(&arguments),
         Task::Loadtest(arguments) => loadtest::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
+        Task::Sim(arguments) => sim::run(&arguments),
         Task::Ci(arguments) => Ok(ci::run(&arguments)),
         Task::Tidy(arguments) => tidy::run(&arguments),
     };

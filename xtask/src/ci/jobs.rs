@@ -10,7 +10,7 @@ use super::features;
 use crate::services::Install;
 use crate::test::{self, Totals};
 use crate::workspace::{cargo, in_ci, run_checked};
-use crate::{bench, examples, loadtest, tidy};
+use crate::{bench, examples, loadtest, sim, tidy};
 
 /// Cheap jobs come first. Those that compile for debugging use the same features and flags, so
 /// that each builds on what the others have built; only `features` differs, and it only checks.
@@ -28,6 +28,8 @@ pub(crate) enum Job {
     TestNoServices,
     /// What threads share, under thousands of orders of their turns
     Shuttle,
+    /// 10,000 seeds of the simulation
+    Sim,
     /// The documentation, with warnings as errors
     Doc,
     /// Each library without its default features, and what it must not depend on
@@ -84,6 +86,7 @@ impl Job {
             }
             Self::TestNoServices => tests(&test::Arguments { install: false, no_services: true }),
             Self::Shuttle => shuttle(),
+            Self::Sim => sim::execute(&sim::Arguments::default()).map(Outcome::from),
             Self::Doc => plain(
                 cargo("doc --workspace --no-deps --all-features").env("RUSTDOCFLAGS", "-Dwarnings"),
             ),
