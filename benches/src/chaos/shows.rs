@@ -1,0 +1,173 @@
+//! What is shown beside the scenarios: one load for many callers, and how soon nodes hear of each
+//! other.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
+
+use super::{
+    fault::{Ending, Field, Ways},
+    figures::Points,
+    history::Act,
+    node::Load,
+    oracle,
+    run::{Pace, Plan},
+    scenario::Fault,
+    servers::Disk,
+};
+
+/// Something that is measured once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Show {
+    /// 10,000 callers on one missing key, over four processes.
+    Callers,
+    /// The same, while Redis is gone.
+    CallersWithoutRedis,
+    /// How soon a node sees another one's invalidation.
+    Lag,
+    /// How stale answers are under load.
+    Staleness,
+    /// The same, while one node does not hear of the others for a third of the time.
+    StalenessWithCut,
+}
+
+/// What a show found.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Shown {
+    /// Of callers on one key.
+    Callers {
+        /// How many were answered.
+        answered: usize,
+        /// How many loads that took.
+        loads: usize,
+        /// How many it may take.
+        loads_max: usize,
+    },
+    /// Of invalidations.
+    Lag {
+        /// From the begin of the call.
+        from_begin: Points,
+        /// From its return; zero when it was seen before.
+        from_return: Points,
+    },
+    /// Of reads: how many were how stale.
+    Staleness {
+        /// How many reads there were.
+        reads: usize,
+        /// The upper end of each class in µs, and how many reads were staler than the class before
+        /// and at most this.
+        histogram: Vec<(u64, usize)>,
+        /// The stalest answer, in µs.
+        max_us: u64,
+    },
+}
+
+/// The ends of the classes of staleness, in µs. The first is that of fresh answers.
+const CLASSES_US: [u64; 9] =
+    [0, 1_000, 2_000, 5_000, 20_000, 100_000, 500_000, 1_000_000, u64::MAX];
+
+impl Show {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Callers,
+        Self::CallersWithoutRedis,
+        Self::Lag,
+        Self::Staleness,
+        Self::StalenessWithCut,
+    ];
+
+    /// Its name on the command line and in reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Callers => "callers",
+            Self::CallersWithoutRedis => "callers-without-redis",
+            Self::Lag => "lag",
+            Self::Staleness => "staleness",
+            Self::StalenessWithCut => "staleness-with-cut",
+        }
+    }
+}
+
+pub(super) async fn run(show: Show, plan: &Plan) -> Result<Shown> {
+    match show {
+        Show::Callers => callers(plan, Fault::None).await,
+        Show::CallersWithoutRedis => callers(plan, Fault::RedisKilled).await,
+        Show::Lag => lag(plan).await,
+        Show::Staleness => staleness(plan, Fault::None).await,
+        Show::StalenessWithCut => staleness(plan, Fault::NodeCutOffFromRedis).await,
+    }
+}
+
+async fn callers(plan: &Plan, fault: Fault) -> Result<Shown> {
+    const NODES: usize = 4;
+    const CALLERS: usize = 10_000;
+    const KEY: &str = "slow-storm";
+    let mut field =
+        Field::start(&plan.programs, NODES, Ways::Direct, Disk::Shared, Load::None).await?;
+    field.inflict(fault).await?;
+    for node in &mut field.nodes {
+        node.tell(&format!("storm {KEY} {}", CALLERS / NODES)).await?;
+    }
+    let mut answered = 0;
+    for node in &mut field.nodes {
+        answered += node.answer().await?.parse::<usize>()?;
+    }
+    let loads = field.end().await?.loads.get(KEY).map_or(0, Vec::len);
+    let loads_max = if fault == Fault::None { 1 } else { NODES };
+    Ok(Shown::Callers { answered, loads, loads_max })
+}
+
+async fn lag(plan: &Plan) -> Result<Shown> {
+    let rounds = match plan.pace {
+        Pace::Full => 300,
+        Pace::Quick => 50,
+    };
+    let mut field = Field::start(&plan.programs, 2, Ways::Direct, Disk::Shared, Load::None).await?;
+    let (mut from_begin, mut from_return) = (Vec::new(), Vec::new());
+    for round in 1..=rounds {
+        field.nodes[1].tell("read key").await?;
+        field.nodes[1].tell(&format!("watch key {round}")).await?;
+        // It has the value and looks at it then.
+        sleep(Duration::from_millis(20)).await;
+        field.nodes[0].tell("invalidate key").await?;
+        let seen_us: u64 = field.nodes[1].answer().await?.parse()?;
+        // The record of the call may come after the answer of the other node.
+        let record = loop {
+            let records = field.chronicle.take().into_iter().map(|seen| seen.record);
+            match records.filter(|record| record.act == Act::Invalidate).next_back() {
+                Some(record) => break record,
+                None => sleep(Duration::from_millis(1)).await,
+            }
+        };
+        from_begin.push(seen_us.saturating_sub(record.begin_us));
+        from_return.push(seen_us.saturating_sub(record.end_us));
+    }
+    field.end().await?;
+    Ok(Shown::Lag { from_begin: Points::of(from_begin), from_return: Points::of(from_return) })
+}
+
+async fn staleness(plan: &Plan, fault: Fault) -> Result<Shown> {
+    let third = plan.pace.minute() / 3;
+    let mut field =
+        Field::start(&plan.programs, 3, Ways::Proxied, Disk::Shared, Load::Mixed).await?;
+    for node in &mut field.nodes {
+        node.tell("go").await?;
+    }
+    sleep(third).await;
+    field.inflict(fault).await?;
+    sleep(third).await;
+    field.lift(fault).await?;
+    sleep(third).await;
+    let Ending { history, writes, .. } = field.end().await?;
+    let ages = oracle::staleness(&history, &writes);
+    let max_us = ages.iter().copied().max().context("nobody read anything")?;
+    let mut histogram = CLASSES_US.map(|end_us| (end_us, 0)).to_vec();
+    for age in &ages {
+        let class = CLASSES_US.partition_point(|end_us| end_us < age);
+        histogram[class].1 += 1;
+    }
+    Ok(Shown::Staleness { reads: ages.len(), histogram, max_us })
+}
