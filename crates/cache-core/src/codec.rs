@@ -31,6 +31,9 @@ pub trait Codec<V>: fmt::Debug + Send + Sync + 'static {
     fn decode(&self, payload: &[u8]) -> Result<V>;
 }
 
+/// The id of [`Raw`], in which the cache keeps notes of its own too.
+pub(crate) const RAW_ID: CodecId = CodecId(3);
+
 /// JSON through serde: readable in every store and by every language. Id 1.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Json;
@@ -84,7 +87,7 @@ pub struct Raw;
 
 impl Codec<Bytes> for Raw {
     fn id(&self) -> CodecId {
-        CodecId(3)
+        RAW_ID
     }
 
     fn encode(&self, value: &Bytes) -> Result<Bytes> {

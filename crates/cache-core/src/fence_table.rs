@@ -1,14 +1,62 @@
 //! Fences of a tier in this process's memory: a fixed table, whatever the number of keys.
 
-use std::{
-    hash::{BuildHasher, RandomState},
-    sync::atomic::{AtomicU64, Ordering},
-};
+use std::{hash::BuildHasher, sync::atomic::Ordering};
 
-use parking_lot::Mutex;
+use crate::sync::{AtomicU64, Mutex, RandomState};
+
+#[cfg(all(test, shuttle))]
+mod schedules;
 
 /// Stripes in a table. A power of two; a stripe takes 16 bytes.
-const STRIPES: usize = 4096;
+const STRIPES: usize = if cfg!(all(test, shuttle)) { 2 } else { 4096 };
+
+/// The fences of one namespace whose values are in this process's memory: each value is kept with
+/// the mark under which it was written.
+#[derive(Debug)]
+pub(crate) struct Fences {
+    table: FenceTable,
+    /// The mark of the last clear. Values below are dead.
+    floor: AtomicU64,
+}
+
+impl Fences {
+    pub(crate) fn new() -> Self {
+        Self { table: FenceTable::new(), floor: AtomicU64::new(0) }
+    }
+
+    /// Whether a value that was written under `mark` has been cleared since. To be asked after the
+    /// value was read.
+    pub(crate) fn is_cleared(&self, mark: u64) -> bool {
+        mark < self.floor.load(Ordering::Acquire)
+    }
+
+    /// Where `key` stands. To be read before what a fill of the key shall write.
+    pub(crate) fn read(&self, key: &str) -> u64 {
+        let floor = self.floor.load(Ordering::Acquire);
+        self.table.read(key).max(floor)
+    }
+
+    /// Carries out `write` under the mark `seen`, unless `key` has moved since that was read.
+    pub(crate) fn fill<R>(&self, key: &str, seen: u64, write: impl FnOnce() -> R) -> Option<R> {
+        if self.is_cleared(seen) {
+            return None;
+        }
+        // A clear between the check above and the write raises the floor above `seen`, the value's
+        // mark: it is dead on arrival.
+        self.table.unmoved(key, seen, write)
+    }
+
+    /// Moves `key` and carries out `change` under the new mark. Fills that began before are refused
+    /// from now on.
+    pub(crate) fn advance<R>(&self, key: &str, change: impl FnOnce(u64) -> R) -> R {
+        self.table.advance(key, change)
+    }
+
+    /// Moves all keys: what was written before is dead.
+    pub(crate) fn clear(&self) {
+        self.floor.fetch_max(self.table.next(), Ordering::AcqRel);
+    }
+}
 
 /// Remembers when keys last moved, for ever and in 64 KiB.
 ///
@@ -48,6 +96,13 @@ impl FenceTable {
     pub(crate) fn unmoved<R>(&self, key: &str, seen: u64, change: impl FnOnce() -> R) -> Option<R> {
         let stripe = self.stripe(key).lock();
         (*stripe <= seen).then(change)
+    }
+
+    /// Returns when every change that was under way has been carried out.
+    pub(crate) fn settle(&self) {
+        for stripe in &self.stripes {
+            drop(stripe.lock());
+        }
     }
 
     /// A mark above all marks so far: the floor of a namespace that is cleared now.

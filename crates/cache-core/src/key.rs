@@ -64,8 +64,10 @@ impl Namespace {
     /// [`ErrorKind::InvalidKey`] for anything that [`as_str`](Self::as_str) does not answer.
     pub fn from_escaped(escaped: &str) -> Result<Self> {
         check("namespace", escaped, 4 * NAMESPACE_LEN_MAX)?;
-        let known = |byte: u8| byte.is_ascii_alphanumeric() || b"._-%~".contains(&byte);
-        if escaped.bytes().all(known) {
+        let (name, purpose) = escaped.split_once('~').unwrap_or((escaped, ""));
+        // A name has one escaped form only: two that look different are different namespaces.
+        let named = unescape(name).and_then(|name| Self::new(&name).ok());
+        if named.is_some_and(|named| named.as_str() == name) && !purpose.contains(SEPARATOR) {
             return Ok(Self(escaped.into()));
         }
         let message =
@@ -183,6 +185,21 @@ impl fmt::Display for Key {
     }
 }
 
+/// The name whose percent escapes are undone, or nothing where they cannot be.
+fn unescape(escaped: &str) -> Option<String> {
+    let mut name = Vec::with_capacity(escaped.len());
+    let mut bytes = escaped.bytes();
+    while let Some(byte) = bytes.next() {
+        name.push(if byte == b'%' {
+            let mut digit = || char::from(bytes.next()?).to_digit(16);
+            u8::try_from(16 * digit()? + digit()?).ok()?
+        } else {
+            byte
+        });
+    }
+    String::from_utf8(name).ok()
+}
+
 fn check(what: &str, name: &str, len_max: usize) -> Result<()> {
     let fault = if name.is_empty() {
         format!("the {what} is empty")
@@ -214,6 +231,20 @@ mod tests {
     #[test]
     fn a_namespace_is_escaped() {
         assert_eq!(Namespace::new("a:b*é").unwrap().as_str(), "a%3Ab%2A%C3%A9");
+    }
+
+    #[test]
+    fn only_what_names_a_namespace_is_read_back_as_one() {
+        let named = Namespace::new("a:b*é").unwrap();
+        for namespace in [named.clone(), named.reserved("tags"), named.reserved("a~b")] {
+            assert_eq!(Namespace::from_escaped(namespace.as_str()).unwrap(), namespace);
+        }
+        // Cut, not needed, in small letters, of no text, of a control character, empty, too long.
+        let long = "n".repeat(NAMESPACE_LEN_MAX + 1);
+        for other in ["%4", "%61", "%3a", "%FF", "%00", "~tags", "a b", "n~a:b", &long] {
+            let error = Namespace::from_escaped(other).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidKey, "{other}");
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod lease;
 mod memory;
 mod stack;
 mod stats;
+mod sync;
 mod tags;
 #[cfg(feature = "testkit")]
 pub mod testkit;
@@ -23,8 +24,10 @@ mod tier;
 mod units;
 pub mod wire;
 
-pub use bus::{Author, Change, Log, Notice, Page, Position};
-pub use cache::{Builder, Cache, FLIGHTS_MAX, Hit, Item, LoadError, Loaded, Origin, SourceError};
+pub use bus::{Author, Change, Log, MemoryLog, Notice, Page, Position};
+pub use cache::{
+    Builder, Cache, FLIGHTS_MAX, Hit, Item, LoadError, Loaded, Origin, SourceError, WhenCut,
+};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 #[cfg(feature = "postcard")]
 pub use codec::Postcard;
@@ -36,7 +39,7 @@ pub use fence::Fence;
 pub use gather::{Carry, Gather, Limits};
 pub use key::{KEY_LEN_MAX, Key, NAMESPACE_LEN_MAX, Namespace};
 pub use layers::{Layer, Observed, timeout};
-pub use lease::{LeaseToken, Leases};
+pub use lease::{LeaseToken, Leases, MemoryLeases};
 pub use memory::MemoryTier;
 pub use stack::{Found, Stack};
 pub use stats::{CacheStats, LatencyHistogram, LatencySummary, OperationStats, Table, TierStats};

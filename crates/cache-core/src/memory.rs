@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{
-        Arc,
+        Arc, Once, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -15,13 +15,13 @@ use moka::{Expiry, notification::RemovalCause};
 use parking_lot::RwLock;
 
 use crate::{
-    bus::Log,
+    bus::{Author, Change, Log, MemoryLog, Notice},
     clock::{Clock, Timestamp},
     entry::{Entry, PAYLOAD_LEN_MAX, Version},
     error::Result,
     fence_table::FenceTable,
     key::{Key, Namespace},
-    lease::Leases,
+    lease::{Leases, MemoryLeases},
     tier::{
         Condition, Durability, Lookup, Put, PutOutcome, Removal, Scope, Tier, TierInfo, Usage,
         check_batch,
@@ -35,10 +35,15 @@ const OVERHEAD_BYTES: usize = 192;
 /// How long a version is remembered after its entry was removed.
 const TOMBSTONE_RETENTION: Duration = Duration::from_secs(600);
 
+/// How many changes the log keeps.
+const LOG_LEN_MAX: usize = 4_096;
+
 /// A tier in this process's memory, bounded in bytes.
 ///
 /// The front's near tier keeps decoded values and is faster; this one keeps encoded entries, is a
-/// [`Tier`] like any other, and stands in where a tier is wanted without a server.
+/// [`Tier`] like any other, and stands in where a tier is wanted without a server. Caches of one
+/// process that share it hear of each other's changes through its [`log`](Tier::log), which keeps
+/// the last 4,096 of them and costs nothing before somebody asks for it.
 pub struct MemoryTier {
     info: TierInfo,
     clock: Arc<dyn Clock>,
@@ -48,6 +53,11 @@ pub struct MemoryTier {
     /// The marks at which namespaces were last cleared. Records below are dead.
     floors: RwLock<HashMap<String, u64>>,
     evictions: Arc<AtomicU64>,
+    /// Nothing until somebody asks for it: before that there is nobody to tell.
+    log: OnceLock<Arc<MemoryLog>>,
+    /// Whether everything that changes is told to the log.
+    log_complete: Once,
+    leases: Arc<MemoryLeases>,
 }
 
 #[derive(Clone)]
@@ -96,6 +106,9 @@ impl MemoryTier {
             fences: FenceTable::new(),
             floors: RwLock::new(HashMap::new()),
             evictions,
+            log: OnceLock::new(),
+            log_complete: Once::new(),
+            leases: Arc::new(MemoryLeases::new()),
         }
     }
 
@@ -109,6 +122,16 @@ impl MemoryTier {
     #[must_use]
     pub fn named(mut self, name: &str) -> Self {
         self.info.name = name.into();
+        self
+    }
+
+    /// The same tier, which says of itself that others share it and that it keeps what it has: in
+    /// tests it stands in for a server.
+    #[cfg(feature = "testkit")]
+    #[must_use]
+    pub fn as_server(mut self) -> Self {
+        self.info.scope = Scope::Network;
+        self.info.durability = Durability::Relaxed;
         self
     }
 
@@ -130,7 +153,16 @@ impl MemoryTier {
     fn put(&self, put: &Put) -> PutOutcome {
         let Put { key, entry, condition } = put;
         match condition {
-            Condition::Always => self.fences.advance(key.encoded(), |mark| self.store(put, mark)),
+            Condition::Always => self.fences.advance(key.encoded(), |mark| {
+                let outcome = self.store(put, mark);
+                match outcome {
+                    PutOutcome::Stored => self.note_key(key, mark, || entry.digest()),
+                    // The old value has gone.
+                    PutOutcome::TooLarge => self.note_key(key, mark, || 0),
+                    PutOutcome::Superseded | PutOutcome::Skipped => {}
+                }
+                outcome
+            }),
             Condition::Unmoved(fence) => {
                 let Some(seen) = fence.as_mark() else { return PutOutcome::Skipped };
                 if self.floor(key.namespace()) > seen {
@@ -173,7 +205,19 @@ impl MemoryTier {
             } else {
                 self.records.invalidate(key);
             }
+            self.note_key(key, mark, || 0);
         });
+    }
+
+    /// Tells the log, if there is one, of a change of `key`. Under the key's stripe lock.
+    fn note_key(&self, key: &Key, mark: u64, digest: impl FnOnce() -> u32) {
+        if let Some(log) = self.log.get() {
+            log.append(self.notice(Change::Key(key.clone()), mark, digest()));
+        }
+    }
+
+    fn notice(&self, change: Change, mark: u64, digest: u32) -> Notice {
+        Notice { change, mark, at: self.clock.now(), author: Author::Cache, digest }
     }
 
     /// The newest version that the key is known to have had since the last clear.
@@ -221,7 +265,11 @@ impl Tier for MemoryTier {
 
     async fn clear(&self, namespace: &Namespace) -> Result<()> {
         let mut floors = self.floors.write();
-        floors.insert(namespace.as_str().to_owned(), self.fences.next());
+        let floor = self.fences.next();
+        floors.insert(namespace.as_str().to_owned(), floor);
+        if let Some(log) = self.log.get() {
+            log.append(self.notice(Change::Clear(namespace.clone()), floor, 0));
+        }
         Ok(())
     }
 
@@ -240,11 +288,20 @@ impl Tier for MemoryTier {
     }
 
     fn log(&self) -> Option<Arc<dyn Log>> {
-        None
+        let log = self.log.get_or_init(|| {
+            Arc::new(MemoryLog::new(&self.info.name, LOG_LEN_MAX, Arc::clone(&self.clock)))
+        });
+        // A change that began before there was a log must not end, untold, after a reader has asked
+        // for the log's end.
+        self.log_complete.call_once(|| {
+            drop(self.floors.write());
+            self.fences.settle();
+        });
+        Some(Arc::clone(log) as Arc<dyn Log>)
     }
 
     fn leases(&self) -> Option<Arc<dyn Leases>> {
-        None
+        Some(Arc::clone(&self.leases) as Arc<dyn Leases>)
     }
 
     async fn close(&self) -> Result<()> {

@@ -81,9 +81,11 @@ impl TryFrom<String> for ByteSize {
     }
 }
 
+/// For a file: exact, where what is displayed is rounded.
 impl From<ByteSize> for String {
     fn from(size: ByteSize) -> Self {
-        size.to_string()
+        let shown = size.to_string();
+        if shown.contains('.') { format!("{}B", size.0) } else { shown }
     }
 }
 
@@ -241,6 +243,9 @@ mod tests {
         }
         assert_eq!(ByteSize::mib(64).to_string(), "64MiB");
         assert_eq!(ByteSize::bytes(1_536).to_string(), "1.5KiB");
+        // What is written to a file is not rounded.
+        assert_eq!(String::from(ByteSize::mib(64)), "64MiB");
+        assert_eq!(String::from(ByteSize::bytes(1_537)), "1537B");
     }
 
     #[test]

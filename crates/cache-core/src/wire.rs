@@ -245,7 +245,7 @@ fn header(
 }
 
 /// Writes the checksum into a record that is otherwise complete.
-fn seal(record: &mut [u8]) {
+pub(crate) fn seal(record: &mut [u8]) {
     let sum = checksum(record);
     record[4..8].copy_from_slice(&sum.to_be_bytes());
 }

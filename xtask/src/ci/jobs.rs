@@ -26,6 +26,8 @@ pub(crate) enum Job {
     Test,
     /// Every test that needs no server
     TestNoServices,
+    /// What threads share, under thousands of orders of their turns
+    Shuttle,
     /// The documentation, with warnings as errors
     Doc,
     /// Each library without its default features, and what it must not depend on
@@ -81,6 +83,7 @@ impl Job {
                 tests(&test::Arguments { install: install == Install::Missing, no_services: false })
             }
             Self::TestNoServices => tests(&test::Arguments { install: false, no_services: true }),
+            Self::Shuttle => shuttle(),
             Self::Doc => plain(
                 cargo("doc --workspace --no-deps --all-features").env("RUSTDOCFLAGS", "-Dwarnings"),
             ),
@@ -108,6 +111,12 @@ fn tests(arguments: &test::Arguments) -> Result<Outcome> {
     let report = test::execute(arguments)?;
     let totals = Some(report.totals);
     Ok(Outcome { failed: !report.succeeded, left_out: report.left_out, totals })
+}
+
+/// Flags change every dependency, so this has a directory of its own beside the other jobs'.
+fn shuttle() -> Result<Outcome> {
+    let arguments = "test -p cache-core --lib --target-dir target/shuttle schedules";
+    plain(cargo(arguments).env("RUSTFLAGS", "--cfg shuttle -Dwarnings"))
 }
 
 /// Advisories need the network, and so are checked by a workflow of their own.

@@ -5,12 +5,20 @@ use std::{fmt, sync::Arc, time::Duration};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio_util::task::TaskTracker;
 
-use super::{Cache, flights::Flights, metrics::Metrics, near::Near, shared::Shared};
+use super::{
+    Cache,
+    coherence::{Coherence, WhenCut},
+    flights::Flights,
+    metrics::Metrics,
+    near::Near,
+    shared::Shared,
+};
 use crate::{
     clock::{Clock, SystemClock},
     codec::{Codec, Json},
     entry::{PAYLOAD_LEN_MAX, TTL_MAX, Ttl},
     error::{Error, ErrorKind, Result},
+    event::Events,
     key::Namespace,
     layers::Observed,
     stack::Stack,
@@ -38,6 +46,8 @@ impl<V: Send + Sync + 'static> Cache<V> {
             load_timeout: Duration::from_secs(30),
             payload_len_max: PAYLOAD_LEN_MAX,
             clock: None,
+            when_cut: WhenCut::default(),
+            cut_after: Duration::from_secs(1),
         }
     }
 }
@@ -75,6 +85,8 @@ pub struct Builder<V> {
     load_timeout: Duration,
     payload_len_max: usize,
     clock: Option<Arc<dyn Clock>>,
+    when_cut: WhenCut,
+    cut_after: Duration,
 }
 
 impl<V: Send + Sync + 'static> Builder<V> {
@@ -123,6 +135,12 @@ impl<V: Send + Sync + 'static> Builder<V> {
         Self { payload_len_max, ..self }
     }
 
+    /// What the near tier does when nothing was heard for `after` of what other processes change:
+    /// the log of a tier cannot be reached. It goes on unless set, and 1 s counts as cut off.
+    pub fn when_cut(self, policy: WhenCut, after: Duration) -> Self {
+        Self { when_cut: policy, cut_after: after, ..self }
+    }
+
     /// Another clock: a [`ManualClock`](crate::ManualClock) in tests. Give the tiers the same one.
     pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock: Some(clock), ..self }
@@ -141,6 +159,7 @@ impl<V: Send + Sync + 'static> Builder<V> {
         for tier in &self.tiers {
             check_retention(&**tier, self.load_timeout)?;
         }
+        let events = Events::new();
         let observed: Vec<Arc<Observed>> =
             self.tiers.into_iter().map(|tier| Arc::new(Observed::new(tier))).collect();
         let tiers: Vec<Arc<dyn Tier>> =
@@ -151,11 +170,16 @@ impl<V: Send + Sync + 'static> Builder<V> {
                     .hint("add one with `tier`, or leave out `without_near`"));
             }
             (true, Some(_)) => None,
-            (false, _) => Some(Stack::new(tiers, Arc::clone(&clock))?),
+            (false, _) => Some(
+                Stack::new(tiers, Arc::clone(&clock))?
+                    .with_events(events.clone())
+                    .with_followed_logs(),
+            ),
         };
         let near = self
             .near
             .map(|bytes_max| Near::new(bytes_max.as_u64(), self.near_ttl, Arc::clone(&clock)));
+        let coherence = Coherence::new(stack.as_ref(), clock.now(), self.when_cut, self.cut_after);
         Ok(Cache(Arc::new(Shared {
             namespace,
             codec: self.codec,
@@ -163,6 +187,8 @@ impl<V: Send + Sync + 'static> Builder<V> {
             near,
             stack,
             observed,
+            coherence,
+            events,
             flights: Flights::new(),
             metrics: Metrics::default(),
             ttl: self.ttl.validate()?,

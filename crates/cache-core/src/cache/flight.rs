@@ -61,6 +61,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
         I: Into<Item<V>> + Send,
         E: SourceError,
     {
+        self.follow_logs().await;
         let candidate = self.look_below(&pilot.key, wanted).await;
         let landing = if candidate.is_fresh() {
             Ok(candidate.hit)
@@ -86,6 +87,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
         I: Into<Loaded<V, E>> + Send,
         E: SourceError,
     {
+        self.follow_logs().await;
         let keys: Vec<Key> = pilots.iter().map(|pilot| pilot.key.clone()).collect();
         let candidates = self.look_below_many(&keys, wanted).await;
         let mut open = Vec::new();
@@ -174,7 +176,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
         let Found { hit, fence } = found.unwrap_or(Found { hit: None, fence: Fence::unread() });
         let below = hit.map(|(level, entry, value)| {
             if entry.is_fresh(self.clock.now()) {
-                self.near_fill(&key, &value, &entry, near_fence);
+                self.near_fill(&key, &value, &entry, near_fence, &fence);
             }
             self.tier_hit(level, &entry, value)
         });
@@ -264,11 +266,11 @@ impl<V: Send + Sync + 'static> Shared<V> {
             _ => vec![PutOutcome::Skipped; puts.len()],
         };
         for ((candidate, prepared), outcome) in fills.into_iter().zip(outcomes) {
-            let Candidate { key, near_fence, .. } = candidate;
+            let Candidate { key, near_fence, fence, .. } = candidate;
             if outcome == PutOutcome::Superseded {
                 self.metrics.superseded_fills.add(1);
             } else {
-                self.near_fill(&key, &prepared.value, &prepared.entry, near_fence);
+                self.near_fill(&key, &prepared.value, &prepared.entry, near_fence, &fence);
             }
         }
     }

@@ -2,14 +2,15 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use parking_lot::Mutex;
-use tokio::sync::watch;
-
-use super::{flight::Wanted, hit::Hit, load_error::Failure};
+use super::{flight::Wanted, hit::Hit, load_error::Failure, runway::Runway};
 use crate::{
     error::{Error, ErrorKind, Result},
     key::Key,
+    sync::Mutex,
 };
+
+#[cfg(all(test, shuttle))]
+mod schedules;
 
 /// The most keys that may be on their way from the source at the same time.
 pub const FLIGHTS_MAX: usize = 65_536;
@@ -29,12 +30,12 @@ pub(super) struct Flights<V>(Arc<Mutex<HashMap<Key, Flight<V>>>>);
 #[derive(Debug)]
 struct Flight<V> {
     wanted: Wanted,
-    landing: watch::Receiver<Option<Landing<V>>>,
+    runway: Runway<Landing<V>>,
 }
 
 impl<V> Clone for Flight<V> {
     fn clone(&self) -> Self {
-        Self { wanted: self.wanted, landing: self.landing.clone() }
+        Self { wanted: self.wanted, runway: self.runway.clone() }
     }
 }
 
@@ -56,7 +57,7 @@ pub(super) struct Passenger<V>(Flight<V>);
 pub(super) struct Pilot<V> {
     pub(super) key: Key,
     wanted: Wanted,
-    landing: watch::Sender<Option<Landing<V>>>,
+    runway: Runway<Landing<V>>,
     flights: Flights<V>,
 }
 
@@ -91,9 +92,9 @@ impl<V> Flights<V> {
             return Err(Error::new(ErrorKind::Overloaded, message)
                 .hint("the source is slower than it is asked: limit the callers"));
         }
-        let (landing, receiver) = watch::channel(None);
-        flights.insert(key.clone(), Flight { wanted, landing: receiver });
-        Ok(Pilot { key: key.clone(), wanted, landing, flights: self.clone() })
+        let runway = Runway::new();
+        flights.insert(key.clone(), Flight { wanted, runway: runway.clone() });
+        Ok(Pilot { key: key.clone(), wanted, runway, flights: self.clone() })
     }
 
     /// Lets the flight of `key` go on for those aboard, and nobody join it any more: the key was
@@ -121,27 +122,24 @@ impl<V> Passenger<V> {
     }
 
     /// Waits until the flight has landed.
-    pub(super) async fn arrive(mut self) -> Landing<V> {
-        match self.0.landing.wait_for(Option::is_some).await {
-            Ok(landing) => landing.clone().expect("waited for a landing"),
-            Err(_) => {
-                let message = "the load was dropped before it ended, with its runtime";
-                Err(Failure::Cache(Error::new(ErrorKind::Load, message)))
-            }
-        }
+    pub(super) async fn arrive(self) -> Landing<V> {
+        self.0.runway.wait().await.unwrap_or_else(|| {
+            let message = "the load was dropped before it ended, with its runtime";
+            Err(Failure::Cache(Error::new(ErrorKind::Load, message)))
+        })
     }
 }
 
 impl<V> Pilot<V> {
     /// A way to wait for this flight.
     pub(super) fn passenger(&self) -> Passenger<V> {
-        Passenger(Flight { wanted: self.wanted, landing: self.landing.subscribe() })
+        Passenger(Flight { wanted: self.wanted, runway: self.runway.clone() })
     }
 
     /// Ends the flight. Nobody joins it after this, and everybody aboard is told.
     pub(super) fn land(self, landing: Landing<V>) {
         self.leave();
-        self.landing.send_replace(Some(landing));
+        self.runway.land(landing);
     }
 
     /// Takes the flight off the list, unless a change has detached it, and perhaps another one of
@@ -149,8 +147,7 @@ impl<V> Pilot<V> {
     fn leave(&self) {
         let mut flights = self.flights.0.lock();
         let listed = flights.get(&self.key);
-        let own = self.landing.subscribe();
-        if listed.is_some_and(|flight| flight.landing.same_channel(&own)) {
+        if listed.is_some_and(|flight| flight.runway.is_same(&self.runway)) {
             flights.remove(&self.key);
         }
     }
@@ -159,5 +156,6 @@ impl<V> Pilot<V> {
 impl<V> Drop for Pilot<V> {
     fn drop(&mut self) {
         self.leave();
+        self.runway.abandon();
     }
 }

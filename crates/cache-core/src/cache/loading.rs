@@ -44,7 +44,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
         I: Into<Item<V>> + Send + 'static,
         E: SourceError,
     {
-        self.0.check_open()?;
+        self.0.check_read()?;
         if let Some(hit) = self.0.near_fresh(key) {
             return Ok(hit);
         }
@@ -88,7 +88,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
         I: Into<Item<V>> + Send + 'static,
         E: SourceError,
     {
-        self.0.check_open()?;
+        self.0.check_read()?;
         let pilot = self.0.flights.lead(&self.0.namespace.key(key)?)?;
         let passenger = pilot.passenger();
         self.0.tasks.spawn(Arc::clone(&self.0).fly(pilot, Wanted::Reload, loader));
@@ -169,7 +169,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
         I: Into<Loaded<V, E>> + Send + 'static,
         E: SourceError,
     {
-        if let Err(error) = self.0.check_open().and_then(|()| check_batch(keys.len())) {
+        if let Err(error) = self.0.check_read().and_then(|()| check_batch(keys.len())) {
             return keys.iter().map(|_| Err(LoadError::Cache(error.clone()))).collect();
         }
         let mut answers: HashMap<&str, Result<Option<Hit<V>>, LoadError<E>>> = HashMap::new();

@@ -109,6 +109,7 @@ impl Metrics {
             undecodable: self.undecodable.get(),
             uncacheable: self.uncacheable.get(),
             load_latency,
+            ..CacheStats::default()
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The typed front of a tiered cache.
 
 mod builder;
+mod coherence;
 mod flight;
 mod flights;
 mod hit;
@@ -9,12 +10,14 @@ mod load_error;
 mod loading;
 mod metrics;
 mod near;
+mod runway;
 mod shared;
 mod write;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 pub use builder::Builder;
+pub use coherence::WhenCut;
 use flight::Wanted;
 pub use flights::FLIGHTS_MAX;
 pub use hit::{Hit, Origin};
@@ -25,6 +28,7 @@ use shared::Shared;
 use crate::{
     error::{Error, ErrorKind, Result},
     key::{Key, Namespace},
+    stack::Stack,
     stats::CacheStats,
     tier::check_batch,
 };
@@ -89,10 +93,11 @@ impl<V: Send + Sync + 'static> Cache<V> {
     ///
     /// A dropped future changes nothing.
     pub async fn get(&self, key: &str) -> Result<Option<Hit<V>>> {
-        self.0.check_open()?;
+        self.0.check_read()?;
         if let Some(hit) = self.0.near_fresh(key) {
             return Ok(Some(hit));
         }
+        self.0.follow_logs().await;
         let key = self.0.namespace.key(key)?;
         let near_fence = self.0.near_fence(&key);
         let found = match &self.0.stack {
@@ -118,7 +123,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
         &self,
         keys: impl IntoIterator<Item = K>,
     ) -> Result<Vec<Option<Hit<V>>>> {
-        self.0.check_open()?;
+        self.0.check_read()?;
         let mut hits = Vec::new();
         let mut open = Vec::new();
         for (i, key) in keys.into_iter().enumerate() {
@@ -130,6 +135,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
             hits.push(hit);
         }
         check_batch(hits.len())?;
+        self.0.follow_logs().await;
         let asked: Vec<Key> = open.iter().map(|(_, _, key)| key.clone()).collect();
         let mut found = match &self.0.stack {
             Some(stack) if !asked.is_empty() => {
@@ -158,7 +164,13 @@ impl<V: Send + Sync + 'static> Cache<V> {
         for observed in &self.0.observed {
             tiers.push(observed.stats().await);
         }
-        self.0.metrics.snapshot(self.0.namespace.to_string(), tiers)
+        let events = self.0.events.counts().into_iter().filter(|(_, count)| *count > 0);
+        CacheStats {
+            coherence_lag: self.0.coherence.lag(),
+            pending_removals: self.0.stack.as_ref().map_or(0, Stack::pending_removals) as u64,
+            events: events.map(|(name, count)| (name.to_owned(), count)).collect(),
+            ..self.0.metrics.snapshot(self.0.namespace.to_string(), tiers)
+        }
     }
 
     /// Takes no more calls and waits for the loads and writes that are under way, for at most
@@ -174,6 +186,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
     /// A dropped future leaves the cache closed and the rest going on.
     pub async fn shutdown(&self, deadline: Duration) -> Result<()> {
         self.0.tasks.close();
+        self.0.coherence.stop();
         tokio::time::timeout(deadline, self.0.tasks.wait()).await.map_err(|_| {
             let left = self.0.tasks.len();
             let message = format!("{left} loads and writes are not finished after {deadline:?}");

@@ -17,7 +17,7 @@ use super::hit::{Hit, Origin};
 use crate::{
     clock::{Clock, Timestamp},
     entry::{Entry, Version},
-    fence_table::FenceTable,
+    fence_table::Fences,
     key::Key,
     memory::reclaim_after,
     tier::{PutOutcome, Usage},
@@ -35,9 +35,7 @@ pub(super) struct Near<V> {
     clock: Arc<dyn Clock>,
     bytes_max: u64,
     ttl_max: Duration,
-    fences: FenceTable,
-    /// The mark of the last clear. Values below are dead.
-    floor: AtomicU64,
+    fences: Fences,
     evictions: Arc<AtomicU64>,
 }
 
@@ -49,7 +47,21 @@ pub(super) struct NearValue<V> {
     fresh_until: Timestamp,
     expires_at: Timestamp,
     mark: u64,
+    /// Where the key stood in the tier whose log is followed, when this value was looked for; 0:
+    /// not known. Changes up to that mark are older than the value.
+    seen: u64,
     weight: u32,
+    /// The digest of the entry, of an inserted value; else 0.
+    digest: u32,
+}
+
+/// What is told of a value beside its entry.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Provenance {
+    /// Where the key stood in the tier whose log is followed; 0: not known.
+    pub(super) seen: u64,
+    /// The digest of the entry, of an inserted value; else 0.
+    pub(super) digest: u32,
 }
 
 /// Where a key stood in the near tier.
@@ -71,21 +83,19 @@ impl<V: Send + Sync + 'static> Near<V> {
                 }
             })
             .build();
-        let (fences, floor) = (FenceTable::new(), AtomicU64::new(0));
-        Self { values, clock, bytes_max, ttl_max, fences, floor, evictions }
+        Self { values, clock, bytes_max, ttl_max, fences: Fences::new(), evictions }
     }
 
     /// The value under `text`, unless it has expired by `now`.
     pub(super) fn get(&self, text: &str, now: Timestamp) -> Option<NearValue<V>> {
         let value = self.values.get(text)?;
-        let live = value.mark >= self.floor.load(Ordering::Acquire) && now < value.expires_at;
+        let live = !self.fences.is_cleared(value.mark) && now < value.expires_at;
         live.then_some(value)
     }
 
     /// To be read before any lower tier is asked.
     pub(super) fn fence(&self, key: &Key) -> NearFence {
-        let floor = self.floor.load(Ordering::Acquire);
-        NearFence(self.fences.read(key.text()).max(floor))
+        NearFence(self.fences.read(key.text()))
     }
 
     /// Keeps a value that was found below or loaded, unless the key has moved since `seen`.
@@ -94,22 +104,19 @@ impl<V: Send + Sync + 'static> Near<V> {
         key: &Key,
         value: Arc<V>,
         entry: &Entry,
-        NearFence(seen): NearFence,
+        NearFence(fence): NearFence,
+        provenance: Provenance,
     ) -> PutOutcome {
-        if self.floor.load(Ordering::Acquire) > seen {
-            return PutOutcome::Superseded;
-        }
-        // A clear between the check above and the store raises the floor above `seen`, the value's
-        // mark: it is dead on arrival.
         self.fences
-            .unmoved(key.text(), seen, || self.store(key, value, entry, seen))
+            .fill(key.text(), fence, || self.store(key, value, entry, fence, provenance))
             .unwrap_or(PutOutcome::Superseded)
     }
 
     /// Keeps a value that a caller wrote. Fills that began before are refused from now on.
     pub(super) fn insert(&self, key: &Key, value: Arc<V>, entry: &Entry) -> PutOutcome {
         self.fences.advance(key.text(), |mark| {
-            let outcome = self.store(key, value, entry, mark);
+            let provenance = Provenance { seen: 0, digest: entry.digest() };
+            let outcome = self.store(key, value, entry, mark, provenance);
             if outcome == PutOutcome::TooLarge {
                 self.values.invalidate(key.text());
             }
@@ -122,10 +129,22 @@ impl<V: Send + Sync + 'static> Near<V> {
         self.fences.advance(key.text(), |_| self.values.invalidate(key.text()));
     }
 
+    /// Forgets what a change has made wrong that another process, or this one, has made in the tier
+    /// whose log is followed. What is younger than the change stays. Answers whether the key moved.
+    pub(super) fn hear(&self, key: &Key, mark: u64, digest: u32) -> bool {
+        let is_younger =
+            |value: &NearValue<V>| value.seen >= mark || (digest != 0 && value.digest == digest);
+        if self.values.get(key.text()).is_some_and(|value| is_younger(&value)) {
+            return false;
+        }
+        self.remove(key);
+        true
+    }
+
     /// Forgets everything. Fills that began before are refused from now on.
     pub(super) fn clear(&self) {
-        self.floor.fetch_max(self.fences.next(), Ordering::AcqRel);
-        // The floor alone hides the values; this gives their room back.
+        self.fences.clear();
+        // That alone hides the values; this gives their room back.
         self.values.invalidate_all();
     }
 
@@ -140,9 +159,21 @@ impl<V: Send + Sync + 'static> Near<V> {
     }
 
     /// Writes under the key's stripe lock.
-    fn store(&self, key: &Key, value: Arc<V>, entry: &Entry, mark: u64) -> PutOutcome {
-        let known = self.values.get(key.text()).and_then(|known| known.version);
-        if entry.is_older_than(known) {
+    fn store(
+        &self,
+        key: &Key,
+        value: Arc<V>,
+        entry: &Entry,
+        mark: u64,
+        Provenance { seen, digest }: Provenance,
+    ) -> PutOutcome {
+        // A value that was looked for later stands for a later change, which this one must not undo.
+        // A fill that a clear has overtaken leaves a dead value, which says nothing.
+        let is_older = |known: &NearValue<V>| {
+            let is_later = entry.is_older_than(known.version) || (seen != 0 && seen < known.seen);
+            is_later && !self.fences.is_cleared(known.mark)
+        };
+        if self.values.get(key.text()).is_some_and(|known| is_older(&known)) {
             return PutOutcome::Superseded;
         }
         let weight = key.encoded().len() + entry.payload.len() + OVERHEAD_BYTES;
@@ -158,7 +189,9 @@ impl<V: Send + Sync + 'static> Near<V> {
             fresh_until: entry.fresh_until,
             expires_at: entry.expires_at.min(latest),
             mark,
+            seen,
             weight,
+            digest,
         };
         self.values.insert(NearKey(key.clone()), value);
         PutOutcome::Stored

@@ -6,6 +6,7 @@ use futures::FutureExt;
 use tokio_util::task::TaskTracker;
 
 use super::{
+    coherence::Coherence,
     flights::Flights,
     hit::{Hit, Origin},
     item::Item,
@@ -17,6 +18,8 @@ use crate::{
     codec::Codec,
     entry::{Entry, Ttl},
     error::{Error, ErrorKind, Result},
+    event::Events,
+    fence::Fence,
     key::{Key, Namespace},
     layers::Observed,
     stack::Stack,
@@ -30,6 +33,8 @@ pub(super) struct Shared<V> {
     pub(super) stack: Option<Stack>,
     /// The tiers of the stack as they are counted.
     pub(super) observed: Vec<Arc<Observed>>,
+    pub(super) coherence: Coherence,
+    pub(super) events: Events,
     pub(super) flights: Flights<V>,
     pub(super) metrics: Metrics,
     pub(super) ttl: Ttl,
@@ -51,7 +56,8 @@ impl<V: Send + Sync + 'static> Shared<V> {
         let near = self.near.as_ref()?;
         let started = Metrics::near_started();
         let now = self.clock.now();
-        match near.get(text, now).filter(|value| value.is_fresh(now)) {
+        let found = near.get(text, now).filter(|value| value.is_fresh(now));
+        match found.filter(|_| self.coherence.allows_near(now)) {
             Some(value) => {
                 self.metrics.near_hit(started);
                 Some(value.into_hit(now))
@@ -79,10 +85,12 @@ impl<V: Send + Sync + 'static> Shared<V> {
         key: &Key,
         value: &Arc<V>,
         entry: &Entry,
-        fence: Option<NearFence>,
+        near_fence: Option<NearFence>,
+        fence: &Fence,
     ) {
-        if let (Some(near), Some(fence)) = (&self.near, fence) {
-            near.fill(key, Arc::clone(value), entry, fence);
+        if let (Some(near), Some(near_fence)) = (&self.near, near_fence) {
+            let provenance = self.coherence.provenance(fence);
+            near.fill(key, Arc::clone(value), entry, near_fence, provenance);
         }
     }
 
@@ -164,6 +172,12 @@ impl<V: Send + Sync + 'static> Shared<V> {
             return Err(Error::new(ErrorKind::Closed, message));
         }
         Ok(())
+    }
+
+    /// Whether reads are answered now.
+    pub(super) fn check_read(&self) -> Result<()> {
+        self.check_open()?;
+        self.coherence.check_read(|| self.clock.now())
     }
 }
 

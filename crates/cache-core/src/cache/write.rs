@@ -135,6 +135,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
         self: Arc<Self>,
         inserts: Vec<(Key, Prepared<V>)>,
     ) -> Result<Vec<PutOutcome>> {
+        self.follow_logs().await;
         let puts: Vec<Put> = inserts
             .iter()
             .map(|(key, prepared)| Put {

@@ -1,8 +1,12 @@
 //! Who may load a key, among several processes.
 
+mod memory;
+
 use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
+
+pub use memory::MemoryLeases;
 
 use crate::{error::Result, key::Key};
 

@@ -1,9 +1,16 @@
 //! Tiers on top of each other, as one tier.
 
+mod debts;
 mod faults;
 mod search;
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use async_trait::async_trait;
 
@@ -12,11 +19,15 @@ use crate::{
     clock::Clock,
     entry::Entry,
     error::{Error, ErrorKind, Result},
+    event::Events,
     fence::Fence,
     key::{Key, Namespace},
     lease::Leases,
-    tier::{Condition, Lookup, Put, PutOutcome, Removal, Tier, TierInfo, Usage, check_batch},
+    tier::{
+        Condition, Durability, Lookup, Put, PutOutcome, Removal, Tier, TierInfo, Usage, check_batch,
+    },
 };
+use debts::Debts;
 use faults::Faults;
 use search::Search;
 
@@ -30,10 +41,27 @@ use search::Search;
 ///   therefore never promotes from below what a removal has already passed by.
 /// - **A tier's fault stays its own.** A read fails only when every tier fails. A write tries every
 ///   tier, and its error names each that failed.
+/// - **A tier that missed a removal is not believed.** It is not asked for that key again until it
+///   has been told, which a task does as soon as the tier answers.
 pub struct Stack {
     info: TierInfo,
     tiers: Vec<Arc<dyn Tier>>,
+    /// What each tier has missed.
+    debts: Vec<Arc<Debts>>,
+    /// Whether each tier's last read failed.
+    failing: Vec<AtomicBool>,
     clock: Arc<dyn Clock>,
+    events: Events,
+    readers: Readers,
+}
+
+/// Who else reads the tiers of a stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Readers {
+    /// Nothing is known of them.
+    Unknown,
+    /// Each follows the logs of the tiers.
+    FollowLogs,
 }
 
 /// What [`Stack::find`] found.
@@ -77,7 +105,60 @@ impl Stack {
                 .expect("there is a tier"),
             patience: None,
         };
-        Ok(Self { info, tiers, clock })
+        let debts = tiers.iter().map(|_| Arc::default()).collect();
+        let failing = tiers.iter().map(|_| AtomicBool::new(false)).collect();
+        Ok(Self {
+            info,
+            tiers,
+            debts,
+            failing,
+            clock,
+            events: Events::new(),
+            readers: Readers::Unknown,
+        })
+    }
+
+    /// The same stack, of which every reader, in every process, follows the logs of its tiers, as a
+    /// [`Cache`](crate::Cache) does. A change that a tier missed has then succeeded all the same
+    /// where the log of a durable tier below has it: no reader believes the tier that missed it.
+    #[must_use]
+    pub fn with_followed_logs(self) -> Self {
+        Self { readers: Readers::FollowLogs, ..self }
+    }
+
+    /// The same stack, which tells `events` of tiers that miss removals.
+    #[must_use]
+    pub fn with_events(self, events: Events) -> Self {
+        Self { events, ..self }
+    }
+
+    /// How many removals and clears tiers have still to be told.
+    #[must_use]
+    pub fn pending_removals(&self) -> usize {
+        self.debts.iter().map(|debts| debts.len()).sum()
+    }
+
+    /// Whether the last read of the tier at `level` failed.
+    pub(crate) fn is_failing(&self, level: usize) -> bool {
+        self.failing[level].load(Ordering::Relaxed)
+    }
+
+    /// Remembers how a read of the tier at `level` ended.
+    fn note_read(&self, level: usize, failed: bool) {
+        // Nearly always it stays as it was, and the cache line is shared by all readers.
+        if self.failing[level].load(Ordering::Relaxed) != failed {
+            self.failing[level].store(failed, Ordering::Relaxed);
+        }
+    }
+
+    /// Has the tier at `level` told of `removals` before it is believed again for those keys.
+    pub(crate) fn owe(&self, level: usize, removals: impl IntoIterator<Item = Removal>) {
+        self.debts[level].owe(&self.tiers[level], removals, &self.events);
+    }
+
+    /// Has the tier at `level` cleared before it is believed again for keys of `namespace`.
+    pub(crate) fn owe_clear(&self, level: usize, namespace: &Namespace) {
+        self.debts[level].owe_clear(&self.tiers[level], namespace, &self.events);
     }
 
     /// The tiers, top first.
@@ -103,7 +184,13 @@ impl Stack {
         let mut search = Search::new(self.clock.now());
         let mut faults = Faults::default();
         for (level, tier) in self.tiers.iter().enumerate() {
-            match tier.get(key).await {
+            if self.debts[level].blocks(key) {
+                search.pass();
+                continue;
+            }
+            let answer = tier.get(key).await;
+            self.note_read(level, answer.is_err());
+            match answer {
                 Ok(lookup) => search.take(level, lookup, &read),
                 Err(error) => {
                     search.pass();
@@ -138,11 +225,16 @@ impl Stack {
         let mut faults = Faults::default();
         for (level, tier) in self.tiers.iter().enumerate() {
             let open: Vec<usize> = (0..keys.len()).filter(|&i| !searches[i].is_over()).collect();
+            let (blocked, open): (Vec<usize>, Vec<usize>) =
+                open.into_iter().partition(|&i| self.debts[level].blocks(&keys[i]));
+            blocked.into_iter().for_each(|i| searches[i].pass());
             if open.is_empty() {
-                break;
+                continue;
             }
             let asked: Vec<Key> = open.iter().map(|&i| keys[i].clone()).collect();
-            match tier.get_many(&asked).await {
+            let answer = tier.get_many(&asked).await;
+            self.note_read(level, answer.is_err());
+            match answer {
                 Ok(lookups) => {
                     for (i, lookup) in open.into_iter().zip(lookups) {
                         searches[i].take(level, lookup, &read);
@@ -174,6 +266,7 @@ impl Stack {
     pub async fn put_up(&self, puts: &[Put]) -> (Vec<PutOutcome>, Result<()>) {
         let mut outcomes = vec![PutOutcome::Skipped; puts.len()];
         let mut faults = Faults::default();
+        let mut logged = false;
         for (level, tier) in self.tiers.iter().enumerate().rev() {
             let (at, batch): (Vec<usize>, Vec<Put>) = puts
                 .iter()
@@ -186,14 +279,54 @@ impl Stack {
             }
             match tier.put_many(&batch).await {
                 Ok(answers) => {
+                    logged |= self.is_heard(&**tier);
                     for (i, answer) in at.into_iter().zip(answers) {
                         outcomes[i] = over_all(outcomes[i], answer);
                     }
                 }
-                Err(error) => faults.note(tier, error),
+                Err(error) => {
+                    // What was to be replaced may still be there. A fill replaces nothing wrong.
+                    let inserts = batch.into_iter().filter(|p| p.condition == Condition::Always);
+                    let missed = inserts.map(|p| Removal { version: p.entry.version, key: p.key });
+                    self.owe(level, missed);
+                    if !logged {
+                        faults.note(tier, error);
+                    }
+                }
             }
         }
         (outcomes, faults.into_result("put").map_err(Error::indeterminate))
+    }
+
+    /// Carries a removal out in every tier, from the bottom up, and goes on where one fails.
+    async fn remove_from_each<'a, F: Future<Output = Result<()>>>(
+        &'a self,
+        operation: &str,
+        change: impl Fn(&'a Arc<dyn Tier>) -> F,
+        owe: impl Fn(usize),
+    ) -> Result<()> {
+        let mut faults = Faults::default();
+        let mut logged = false;
+        for (level, tier) in self.tiers.iter().enumerate().rev() {
+            match change(tier).await {
+                Ok(()) => logged |= self.is_heard(&**tier),
+                Err(error) => {
+                    owe(level);
+                    // Every process that reads this tier hears of it from the log below.
+                    if !logged {
+                        faults.note(tier, error);
+                    }
+                }
+            }
+        }
+        faults.into_result(operation).map_err(Error::indeterminate)
+    }
+
+    /// Whether every reader is sure to hear what was changed in `tier`.
+    fn is_heard(&self, tier: &dyn Tier) -> bool {
+        self.readers == Readers::FollowLogs
+            && tier.info().durability > Durability::Volatile
+            && tier.log().is_some()
     }
 
     /// A promotion is a favour to later readers: its failure costs this one nothing, and is counted
@@ -232,19 +365,13 @@ impl Tier for Stack {
 
     async fn remove_many(&self, removals: &[Removal]) -> Result<()> {
         check_batch(removals.len())?;
-        let mut faults = Faults::default();
-        for tier in self.tiers.iter().rev() {
-            faults.note_result(tier, tier.remove_many(removals).await);
-        }
-        faults.into_result("remove").map_err(Error::indeterminate)
+        let owe = |level| self.owe(level, removals.iter().cloned());
+        self.remove_from_each("remove", |tier| tier.remove_many(removals), owe).await
     }
 
     async fn clear(&self, namespace: &Namespace) -> Result<()> {
-        let mut faults = Faults::default();
-        for tier in self.tiers.iter().rev() {
-            faults.note_result(tier, tier.clear(namespace).await);
-        }
-        faults.into_result("clear").map_err(Error::indeterminate)
+        let owe = |level| self.owe_clear(level, namespace);
+        self.remove_from_each("clear", |tier| tier.clear(namespace), owe).await
     }
 
     async fn ping(&self) -> Result<()> {

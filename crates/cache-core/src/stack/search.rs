@@ -13,16 +13,17 @@ use super::Found;
 /// What is known of one key after some tiers have answered.
 pub(super) struct Search<T> {
     now: Timestamp,
-    /// The fences of the tiers asked so far, top first. Empty, and so unallocated, while the top
-    /// tier has it fresh: nobody will write then.
+    /// The fences of the tiers asked so far, top first.
     fences: Vec<Fence>,
+    /// The fence of the top tier alone, when that has it fresh: nothing is allocated then.
+    top: Option<Fence>,
     best: Option<(usize, Entry, T)>,
     over: bool,
 }
 
 impl<T> Search<T> {
     pub(super) const fn new(now: Timestamp) -> Self {
-        Self { now, fences: Vec::new(), best: None, over: false }
+        Self { now, fences: Vec::new(), top: None, best: None, over: false }
     }
 
     /// The answer of the tier at `level`.
@@ -38,7 +39,9 @@ impl<T> Search<T> {
                 self.best = Some((level, entry, value));
             }
         }
-        if !(self.over && level == 0) {
+        if self.over && level == 0 {
+            self.top = Some(lookup.fence);
+        } else {
             self.fences.push(lookup.fence);
         }
     }
@@ -75,6 +78,7 @@ impl<T> Search<T> {
     }
 
     pub(super) fn finish(self) -> Found<T> {
-        Found { hit: self.best, fence: Fence::stack(self.fences) }
+        let fence = self.top.unwrap_or_else(|| Fence::stack(self.fences));
+        Found { hit: self.best, fence }
     }
 }

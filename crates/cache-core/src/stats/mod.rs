@@ -4,7 +4,7 @@ mod histogram;
 mod recorder;
 mod table;
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +43,12 @@ pub struct CacheStats {
     pub undecodable: u64,
     /// Loaded values that could not be stored: too large, or their codec or time to live failed.
     pub uncacheable: u64,
+    /// How long after a change of any process this one heard of it.
+    pub coherence_lag: LatencySummary,
+    /// Removals and clears that tiers have still to be told.
+    pub pending_removals: u64,
+    /// How often each event has happened, by its name.
+    pub events: BTreeMap<String, u64>,
     /// How long loads took, those that brought a value and those that did not.
     pub load_latency: OperationStats,
 }

@@ -41,6 +41,7 @@
 
 pub mod conformance;
 mod faults;
+pub mod fuzzing;
 mod model;
 mod services;
 

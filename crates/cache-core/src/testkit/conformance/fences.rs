@@ -129,7 +129,7 @@ pub(super) async fn p1_no_stale_fill(ground: &Ground<'_>) {
         };
         // The rounds before left their values: they are not this round's source.
         ground.tier.remove(key.clone()).await.unwrap();
-        tokio::join!(load, invalidate);
+        futures::future::join(load, invalidate).await;
         for tier in [&ground.tier, &ground.other] {
             let found = tier.get(&key).await.unwrap().entry;
             let stale = found.is_some_and(|entry| &entry.payload[..] == b"0");

@@ -1,0 +1,207 @@
+//! Reads one log for as long as the cache lives, and applies what it tells.
+
+use std::{
+    sync::{Arc, Weak, atomic::Ordering},
+    time::Duration,
+};
+
+use tokio::time::{sleep, timeout};
+
+use super::{Followed, mend::mend};
+use crate::{
+    bus::{Author, Change, Log, Notice, Page, Position},
+    cache::shared::Shared,
+    error::{Error, ErrorKind, Result},
+    event::Event,
+    key::Key,
+    tier::{Removal, Scope, Tier},
+};
+
+/// How long one reading waits for something new. An empty answer is a sign of life.
+const WAIT: Duration = Duration::from_millis(400);
+
+/// How long after that a reading counts as hung.
+const GRACE: Duration = Duration::from_millis(300);
+
+/// After how long a silence this process puts a beat into the log.
+const BEAT_EVERY: Duration = Duration::from_secs(1);
+
+/// How soon a log that failed is read again, at first and at most.
+const RETRY_FIRST: Duration = Duration::from_millis(25);
+const RETRY_MAX: Duration = Duration::from_millis(400);
+
+/// Follows the log at `place` until the cache is gone.
+pub(super) async fn follow<V: Send + Sync + 'static>(cache: Weak<Shared<V>>, place: usize) {
+    let Some(log) = cache.upgrade().map(|cache| Arc::clone(&cache.coherence.logs[place].log))
+    else {
+        return;
+    };
+    let mut at: Option<Position> = None;
+    let mut quiet = Duration::ZERO;
+    let mut delay = RETRY_FIRST;
+    let mut is_cut = false;
+    loop {
+        let read = read(&*log, at.as_ref()).await;
+        let Some(cache) = cache.upgrade() else { return };
+        let followed = &cache.coherence.logs[place];
+        match read {
+            Ok(page) => {
+                delay = RETRY_FIRST;
+                quiet = if page.notices.is_empty() { quiet + WAIT } else { Duration::ZERO };
+                if at.is_none() {
+                    cache.begin(followed);
+                } else if page.gap {
+                    cache.forget_copies(followed).await;
+                }
+                cache.hear(place, &page).await;
+                at = Some(page.next);
+                followed.heard_at.store(cache.clock.now().as_millis(), Ordering::Relaxed);
+                if std::mem::take(&mut is_cut) {
+                    cache.events.emit(Event::LogResumed { tier: Arc::clone(log.tier()) });
+                }
+                if quiet >= BEAT_EVERY {
+                    quiet = Duration::ZERO;
+                    // It only serves to measure: a log that cannot be written is still read.
+                    if let Err(error) = log.beat().await {
+                        tracing::debug!(tier = %log.tier(), %error, "could not beat");
+                    }
+                }
+            }
+            Err(error) => {
+                let since = followed.is_cut(cache.clock.now(), cache.coherence.cut_after);
+                if since && !std::mem::replace(&mut is_cut, true) {
+                    let tier = Arc::clone(log.tier());
+                    cache.events.emit(Event::LogCut { tier, error: error.to_string().into() });
+                }
+                drop(cache);
+                sleep(delay).await;
+                delay = (2 * delay).min(RETRY_MAX);
+            }
+        }
+    }
+}
+
+/// The next part of the log; at first nothing, and where it ends.
+async fn read(log: &dyn Log, at: Option<&Position>) -> Result<Page> {
+    let reading = async {
+        match at {
+            Some(at) => log.read(at, WAIT).await,
+            None => Ok(Page { notices: Vec::new(), next: log.end().await?, gap: false }),
+        }
+    };
+    timeout(WAIT + GRACE, reading).await.unwrap_or_else(|_| {
+        let message = format!("the log of {} said nothing for {:?}", log.tier(), WAIT + GRACE);
+        Err(Error::new(ErrorKind::Timeout, message))
+    })
+}
+
+impl<V: Send + Sync + 'static> Shared<V> {
+    /// Applies what a log has told.
+    async fn hear(&self, place: usize, page: &Page) {
+        let now = self.clock.now();
+        let followed = &self.coherence.logs[place];
+        // What caches do is told by the topmost log already, and there it can be compared.
+        let is_told_above =
+            place > 0 && !self.coherence.logs[0].is_cut(now, self.coherence.cut_after);
+        let mut keys = Vec::new();
+        for notice in &page.notices {
+            if place == 0 {
+                self.coherence.lag.lock().record(now.since(notice.at), 1);
+            }
+            let is_heard = is_told_above && notice.author == Author::Cache;
+            match &notice.change {
+                Change::Key(key) if self.owns(key) => {
+                    if !is_heard {
+                        self.hear_key(key, notice, place);
+                    }
+                    keys.push(key.clone());
+                }
+                Change::Clear(namespace) if *namespace == self.namespace => {
+                    if !is_heard {
+                        self.forget_near();
+                    }
+                    self.clear_above(followed).await;
+                }
+                Change::Key(_) | Change::Clear(_) | Change::Beat => {}
+            }
+        }
+        if !keys.is_empty() {
+            self.mend_above(followed, keys).await;
+        }
+    }
+
+    fn hear_key(&self, key: &Key, notice: &Notice, place: usize) {
+        // Marks of one tier say nothing about those of another.
+        let mark = if place == 0 { notice.mark } else { u64::MAX };
+        let moved = match &self.near {
+            Some(near) => near.hear(key, mark, notice.digest),
+            None => true,
+        };
+        if moved {
+            self.flights.detach(key);
+        }
+    }
+
+    fn owns(&self, key: &Key) -> bool {
+        key.namespace() == self.namespace.as_str()
+    }
+
+    /// Mends the tiers above the log's that only this process can mend. One that others read too
+    /// is mended by whoever holds the lease; while it does not answer it is not to be believed.
+    /// What only this process can change, it has changed in all tiers itself.
+    async fn mend_above(&self, followed: &Followed, mut keys: Vec<Key>) {
+        let Some(stack) = &self.stack else { return };
+        keys.sort_unstable();
+        keys.dedup();
+        let lower = &stack.tiers()[followed.level];
+        if lower.info().scope == Scope::Process {
+            return;
+        }
+        for (level, tier) in stack.tiers()[..followed.level].iter().enumerate() {
+            let is_missed = match tier.info().scope {
+                Scope::Process => mend(&**tier, &**lower, &keys).await.is_err(),
+                Scope::Machine | Scope::Network => stack.is_failing(level),
+            };
+            if is_missed {
+                stack.owe(level, keys.iter().cloned().map(Removal::from));
+            }
+        }
+    }
+
+    async fn clear_above(&self, followed: &Followed) {
+        let Some(stack) = &self.stack else { return };
+        for (level, tier) in stack.tiers()[..followed.level].iter().enumerate() {
+            let is_missed = match tier.info().scope {
+                Scope::Process => tier.clear(&self.namespace).await.is_err(),
+                Scope::Machine | Scope::Network => stack.is_failing(level),
+            };
+            if is_missed {
+                stack.owe_clear(level, &self.namespace);
+            }
+        }
+    }
+
+    /// The end of the log is known from now on. What the near tier has from before may be wrong.
+    fn begin(&self, followed: &Followed) {
+        if let Some(near) = &self.near {
+            near.clear();
+        }
+        followed.heard_at.store(self.clock.now().as_millis(), Ordering::Relaxed);
+        self.coherence.begun.send_modify(|begun| *begun += 1);
+    }
+
+    /// Gives up every copy of this process: changes may have been missed.
+    async fn forget_copies(&self, followed: &Followed) {
+        self.forget_near();
+        self.clear_above(followed).await;
+        self.events.emit(Event::LogGap { tier: Arc::clone(followed.log.tier()) });
+        self.events.emit(Event::NearDropped { namespace: self.namespace.as_str().into() });
+    }
+
+    fn forget_near(&self) {
+        if let Some(near) = &self.near {
+            near.clear();
+        }
+        self.flights.detach_all();
+    }
+}

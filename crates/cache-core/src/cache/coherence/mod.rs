@@ -1,0 +1,179 @@
+//! Keeps the copies of this process in step with what others change.
+//!
+//! A cache follows the log of each of its tiers that has one. The topmost of these is the near
+//! tier's: it tells of every change that a cache makes, soonest. The logs of lower tiers tell what
+//! programs without a cache have changed there, and what a tier above has missed.
+
+mod follow;
+mod mend;
+mod repair;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::{sync::watch, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{near::Provenance, shared::Shared};
+use crate::{
+    bus::Log,
+    clock::Timestamp,
+    error::{Error, ErrorKind, Result},
+    fence::Fence,
+    stack::Stack,
+    stats::{LatencyHistogram, LatencySummary},
+    tier::{Scope, Tier},
+};
+
+/// How long the first calls wait for the logs. Servers that are away hold nobody up for longer.
+const BEGIN_WITHIN: Duration = Duration::from_millis(20);
+
+/// What the near tier does while this process cannot hear of the changes of others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenCut {
+    /// It goes on: what it holds may be older than what others have written, until its deadlines.
+    /// Once the log is reached again it is brought up to date, or emptied.
+    #[default]
+    Serve,
+    /// It is passed by: every read asks the tiers below.
+    Bypass,
+    /// Reads fail with [`ErrorKind::Unavailable`].
+    Fail,
+}
+
+/// What is known of the logs that a cache follows.
+#[derive(Debug)]
+pub(super) struct Coherence {
+    when_cut: WhenCut,
+    cut_after: Duration,
+    /// The logs, of the topmost tier first.
+    logs: Vec<Followed>,
+    is_following: AtomicBool,
+    /// How many of the logs have been reached.
+    begun: watch::Sender<usize>,
+    lag: Mutex<LatencyHistogram>,
+    stop: CancellationToken,
+}
+
+#[derive(Debug)]
+struct Followed {
+    /// Of which tier of the stack.
+    level: usize,
+    log: Arc<dyn Log>,
+    /// When the log was last read, whether or not it had anything new, in milliseconds.
+    heard_at: AtomicU64,
+}
+
+impl Coherence {
+    pub(super) fn new(
+        stack: Option<&Stack>,
+        now: Timestamp,
+        when_cut: WhenCut,
+        cut_after: Duration,
+    ) -> Self {
+        let tiers = stack.map(Stack::tiers).unwrap_or_default().iter().enumerate();
+        let followed = |(level, tier): (usize, &Arc<dyn Tier>)| {
+            Some(Followed { level, log: tier.log()?, heard_at: AtomicU64::new(now.as_millis()) })
+        };
+        Self {
+            when_cut,
+            cut_after,
+            logs: tiers.filter_map(followed).collect(),
+            is_following: AtomicBool::new(false),
+            begun: watch::Sender::new(0),
+            lag: Mutex::new(LatencyHistogram::new()),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    /// What the near tier is to know of a value that was found with `fence`.
+    pub(super) fn provenance(&self, fence: &Fence) -> Provenance {
+        let seen = self.logs.first().and_then(|log| fence.part(log.level).as_mark());
+        Provenance { seen: seen.unwrap_or(0), digest: 0 }
+    }
+
+    /// Whether the near tier may answer at `now`.
+    pub(super) fn allows_near(&self, now: Timestamp) -> bool {
+        self.when_cut == WhenCut::Serve || !self.is_cut(now)
+    }
+
+    /// Fails when reads are to fail while this process is cut off.
+    pub(super) fn check_read(&self, now: impl FnOnce() -> Timestamp) -> Result<()> {
+        if self.when_cut != WhenCut::Fail || !self.is_cut(now()) {
+            return Ok(());
+        }
+        let message = format!(
+            "nothing was heard of other processes' changes for {:?}, and reads are to fail then",
+            self.cut_after
+        );
+        Err(Error::new(ErrorKind::Unavailable, message)
+            .hint("look at the tiers' servers, or choose `WhenCut::Bypass`"))
+    }
+
+    fn is_cut(&self, now: Timestamp) -> bool {
+        self.logs.iter().any(|log| log.is_cut(now, self.cut_after))
+    }
+
+    /// How long changes took to be heard.
+    pub(super) fn lag(&self) -> LatencySummary {
+        self.lag.lock().summary()
+    }
+
+    /// Hears of nothing any more.
+    pub(super) fn stop(&self) {
+        self.stop.cancel();
+    }
+}
+
+impl Followed {
+    fn is_cut(&self, now: Timestamp, cut_after: Duration) -> bool {
+        now.since(Timestamp::from_millis(self.heard_at.load(Ordering::Relaxed))) > cut_after
+    }
+}
+
+impl Drop for Coherence {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl<V: Send + Sync + 'static> Shared<V> {
+    /// Begins to follow the logs, at the first call that goes beyond the near tier: there is
+    /// nothing to be kept in step before that, and a runtime from then on. Waits a moment until
+    /// they are reached, so that no copy is made that changes of that moment could make wrong.
+    pub(super) async fn follow_logs(self: &Arc<Self>) {
+        let coherence = &self.coherence;
+        if *coherence.begun.borrow() == coherence.logs.len() {
+            return;
+        }
+        if !coherence.is_following.swap(true, Ordering::AcqRel) {
+            self.spawn_followers();
+        }
+        let mut begun = coherence.begun.subscribe();
+        let all = begun.wait_for(|begun| *begun == coherence.logs.len());
+        // Who gives up takes no harm: the near tier is emptied when a log is reached later.
+        let _ = timeout(BEGIN_WITHIN, all).await;
+    }
+
+    fn spawn_followers(self: &Arc<Self>) {
+        let Some(stack) = &self.stack else { return };
+        for (place, log) in self.coherence.logs.iter().enumerate() {
+            let stop = self.coherence.stop.clone();
+            let following = follow::follow(Arc::downgrade(self), place);
+            tokio::spawn(async move { stop.run_until_cancelled(following).await });
+            for upper in 0..log.level {
+                if stack.tiers()[upper].info().scope > Scope::Process {
+                    let stop = self.coherence.stop.clone();
+                    let repairing = repair::repair(Arc::downgrade(self), place, upper);
+                    tokio::spawn(async move { stop.run_until_cancelled(repairing).await });
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! What a tier has missed: the removals that it still has to be told.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::time::sleep;
+
+use crate::{
+    entry::Version,
+    error::Result,
+    event::{Event, Events},
+    key::{Key, Namespace},
+    tier::{Removal, Tier},
+};
+
+/// The most keys that are remembered for one tier. Beyond, their namespaces are cleared instead.
+const KEYS_MAX: usize = 10_000;
+
+/// The most removals of one repair.
+const PART_LEN: usize = 1_000;
+
+/// How soon a tier is told again, at first and at most.
+const RETRY_FIRST: Duration = Duration::from_millis(50);
+const RETRY_MAX: Duration = Duration::from_millis(400);
+
+/// The removals that one tier has missed.
+///
+/// While a key is among them the tier is not asked for it: it may still hold the value that was to
+/// be removed. A task tells the tier as soon as it answers again.
+#[derive(Debug, Default)]
+pub(super) struct Debts {
+    /// How many there are, so that a tier without debts costs a read no lock.
+    len: AtomicUsize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// A number for each debt, by which one that was made anew meanwhile is told from a paid one.
+    last: u64,
+    keys: BTreeMap<Key, Debt>,
+    clears: BTreeMap<Namespace, u64>,
+    repairing: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Debt {
+    number: u64,
+    version: Option<Version>,
+}
+
+/// Some debts, as they were at one moment.
+struct Part {
+    clears: Vec<(Namespace, u64)>,
+    keys: Vec<(Key, Debt)>,
+}
+
+impl Debts {
+    /// Whether the tier may hold something under `key` that it should not.
+    pub(super) fn blocks(&self, key: &Key) -> bool {
+        self.len.load(Ordering::Acquire) > 0 && self.state.lock().blocks(key)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len.load(Ordering::Acquire)
+    }
+
+    /// Remembers that `tier` has missed `removals`, and sees to it that it is told.
+    pub(super) fn owe(
+        self: &Arc<Self>,
+        tier: &Arc<dyn Tier>,
+        removals: impl IntoIterator<Item = Removal>,
+        events: &Events,
+    ) {
+        self.add(tier, events, |state| removals.into_iter().for_each(|r| state.owe(r)));
+    }
+
+    /// Remembers that `tier` has missed a clear.
+    pub(super) fn owe_clear(
+        self: &Arc<Self>,
+        tier: &Arc<dyn Tier>,
+        namespace: &Namespace,
+        events: &Events,
+    ) {
+        self.add(tier, events, |state| state.owe_clear(namespace.clone()));
+    }
+
+    fn add(
+        self: &Arc<Self>,
+        tier: &Arc<dyn Tier>,
+        events: &Events,
+        change: impl FnOnce(&mut State),
+    ) {
+        let mut state = self.state.lock();
+        change(&mut state);
+        let pending = state.len();
+        self.len.store(pending, Ordering::Release);
+        if pending > 0 && !std::mem::replace(&mut state.repairing, true) {
+            drop(state);
+            events.emit(Event::TierSuspect { tier: Arc::clone(&tier.info().name), pending });
+            tokio::spawn(repair(Arc::clone(tier), Arc::downgrade(self), events.clone()));
+        }
+    }
+
+    /// The next debts to be paid; nothing, and the repair is over, when there are none.
+    fn part(&self) -> Option<Part> {
+        let mut state = self.state.lock();
+        state.repairing = state.len() > 0;
+        let keys = state.keys.iter().take(PART_LEN).map(|(key, debt)| (key.clone(), *debt));
+        let clears = state.clears.iter().map(|(namespace, number)| (namespace.clone(), *number));
+        state.repairing.then(|| Part { clears: clears.collect(), keys: keys.collect() })
+    }
+
+    /// Forgets debts that were paid, unless they were made again meanwhile.
+    fn settle(&self, part: Part) {
+        let mut state = self.state.lock();
+        for (key, paid) in part.keys {
+            if state.keys.get(&key).is_some_and(|debt| debt.number == paid.number) {
+                state.keys.remove(&key);
+            }
+        }
+        for (namespace, paid) in part.clears {
+            if state.clears.get(&namespace) == Some(&paid) {
+                state.clears.remove(&namespace);
+            }
+        }
+        self.len.store(state.len(), Ordering::Release);
+    }
+}
+
+impl State {
+    fn len(&self) -> usize {
+        self.keys.len() + self.clears.len()
+    }
+
+    fn blocks(&self, key: &Key) -> bool {
+        self.keys.contains_key(key) || self.clears.keys().any(|n| n.as_str() == key.namespace())
+    }
+
+    fn owe(&mut self, Removal { key, version }: Removal) {
+        self.last += 1;
+        let known = self.keys.get(&key).and_then(|debt| debt.version);
+        let debt = Debt { number: self.last, version: version.max(known) };
+        self.keys.insert(key, debt);
+        if self.keys.len() > KEYS_MAX {
+            for key in std::mem::take(&mut self.keys).into_keys() {
+                if !self.clears.keys().any(|n| n.as_str() == key.namespace()) {
+                    let namespace = Namespace::from_escaped(key.namespace());
+                    self.owe_clear(namespace.expect("a key's namespace is one"));
+                }
+            }
+        }
+    }
+
+    fn owe_clear(&mut self, namespace: Namespace) {
+        self.last += 1;
+        self.clears.insert(namespace, self.last);
+    }
+}
+
+/// Tells `tier` what it has missed, again and again until it has been told all of it, or the stack
+/// is gone.
+async fn repair(tier: Arc<dyn Tier>, debts: Weak<Debts>, events: Events) {
+    let mut delay = RETRY_FIRST;
+    let mut told = 0;
+    loop {
+        let Some(part) = debts.upgrade().and_then(|debts| debts.part()) else { break };
+        match pay(&*tier, &part).await {
+            Ok(()) => {
+                told += part.keys.len() + part.clears.len();
+                delay = RETRY_FIRST;
+                let Some(debts) = debts.upgrade() else { return };
+                debts.settle(part);
+            }
+            Err(error) => {
+                tracing::debug!(tier = %tier.info().name, %error, "a tier cannot be repaired yet");
+                sleep(delay).await;
+                delay = (2 * delay).min(RETRY_MAX);
+            }
+        }
+    }
+    events.emit(Event::TierRepaired { tier: Arc::clone(&tier.info().name), removals: told });
+}
+
+async fn pay(tier: &dyn Tier, part: &Part) -> Result<()> {
+    for (namespace, _) in &part.clears {
+        tier.clear(namespace).await?;
+    }
+    let removal = |(key, debt): &(Key, Debt)| Removal { key: key.clone(), version: debt.version };
+    let removals: Vec<Removal> = part.keys.iter().map(removal).collect();
+    if removals.is_empty() { Ok(()) } else { tier.remove_many(&removals).await }
+}

@@ -1,0 +1,5 @@
+//! Caches that share tiers hear of each other's changes.
+
+mod changes;
+mod repair;
+mod support;

@@ -1,0 +1,4 @@
+//! Payloads, as each codec reads them.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| cache_core::testkit::fuzzing::payloads(data));
