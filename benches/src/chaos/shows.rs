@@ -136,8 +136,8 @@ async fn lag(plan: &Plan) -> Result<Shown> {
         let seen_us: u64 = field.nodes[1].answer().await?.parse()?;
         // The record of the call may come after the answer of the other node.
         let record = loop {
-            let records = field.chronicle.take().into_iter().map(|seen| seen.record);
-            match records.filter(|record| record.act == Act::Invalidate).next_back() {
+            let mut records = field.chronicle.take().into_iter().map(|seen| seen.record);
+            match records.rfind(|record| record.act == Act::Invalidate) {
                 Some(record) => break record,
                 None => sleep(Duration::from_millis(1)).await,
             }
