@@ -26,7 +26,7 @@ pub(super) struct Field {
     pub(super) chronicle: Chronicle,
     pub(super) nodes: Vec<Node>,
     redis: Redis,
-    postgres: Postgres,
+    pub(super) postgres: Postgres,
     /// Each node's own way to Redis, when the network takes part.
     ways: Vec<Proxy>,
 }

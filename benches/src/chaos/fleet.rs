@@ -90,6 +90,14 @@ impl Node {
         self.process.kill().await
     }
 
+    /// Waits until it has killed itself.
+    pub(super) async fn died(&mut self) -> Result<()> {
+        let ended = timeout(PATIENCE, self.process.child().wait()).await;
+        let status = ended.context("a node does not end")??;
+        anyhow::ensure!(status.code().is_none(), "a node did not die of a signal: {status}");
+        Ok(())
+    }
+
     /// Starts it again after it was killed.
     pub(super) async fn restart(&mut self) -> Result<()> {
         *self = Self::start(&self.settings, &self.chronicle).await?;

@@ -1,5 +1,6 @@
 //! A node: one service process under load, which writes down what it does.
 
+pub(super) mod table;
 mod workload;
 
 use std::{
@@ -18,7 +19,7 @@ use cache_redis::{RedisConfig, RedisTier};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use self::workload::Workload;
+use self::{table::End, workload::Workload};
 use super::{history::Line, source::SourceClient};
 
 /// What a node is told at its start, as JSON.
@@ -91,6 +92,11 @@ pub async fn serve(settings: Settings) -> Result<()> {
             (Some("watch"), Some(key), Some(version)) => {
                 workload.watch(key, version.parse()?).await;
             }
+            (Some("commit"), Some(key), None) => workload.change(key, End::CommitAndDie).await?,
+            (Some("rollback"), Some(key), None) => {
+                workload.change(key, End::Rollback).await?;
+                journal.write(Line::Answer("rolled back".to_owned()));
+            }
             (Some("stop"), None, None) => break,
             _ => bail!("`{line}` is no command"),
         }
@@ -106,6 +112,7 @@ struct Service {
     /// Over the same tiers, without a near tier: what the shared tiers say.
     below: Cache<Value>,
     source: Arc<SourceClient>,
+    postgres_url: String,
 }
 
 impl Service {
@@ -120,7 +127,8 @@ impl Service {
         };
         let cache = builder().near_ttl(NEAR_TTL).build()?;
         let below = builder().without_near().build()?;
-        Ok(Self { cache, below, source: SourceClient::new(settings.source) })
+        let source = SourceClient::new(settings.source);
+        Ok(Self { cache, below, source, postgres_url: settings.postgres.clone() })
     }
 }
 

@@ -6,7 +6,8 @@
 //!
 //! 1. When such a call has returned `Ok`, everything older than what the source held when the call
 //!    *began* is **superseded**: on the node that called, from then on; on the others, a scenario's
-//!    [`bound`](Bounds) later.
+//!    [`bound`](Bounds) later. The bound of reads without a near tier is zero while no shared tier
+//!    fails: what is changed there is changed for all.
 //! 2. A read is **wrong** when its value was superseded before the read began. A read that
 //!    overlaps the change, or the bound, may have either value.
 //! 3. A read is wrong, whenever it was, when the source had not written its value before it ended,
@@ -28,6 +29,8 @@ use super::history::{Act, Record, Seen};
 pub struct Bounds {
     /// How much later than its own node another one may serve what was superseded.
     pub others_us: u64,
+    /// The same for a read without a near tier.
+    pub others_below_us: u64,
     /// How much older an answer may be that says it is stale.
     pub stale_us: u64,
 }
@@ -90,7 +93,11 @@ fn fault_of(seen: &Seen, floors: &Floors, writes: &Writes, bounds: Bounds) -> Op
         return Some(format!("version {version} had not been written"));
     }
     let patience = if record.stale { bounds.stale_us } else { 0 };
-    let floor = floors.at(&record.key, seen.node, record.begin_us, bounds.others_us, patience)?;
+    let others = match record.act {
+        Act::Below => bounds.others_below_us,
+        _ => bounds.others_us,
+    };
+    let floor = floors.at(&record.key, seen.node, record.begin_us, others, patience)?;
     if version >= floor.version {
         return None;
     }
@@ -181,7 +188,7 @@ fn trace(wrong: &Seen, history: &[Seen], writes: &Writes) -> Vec<String> {
 mod tests {
     use super::*;
 
-    const BOUNDS: Bounds = Bounds { others_us: 100, stale_us: 1_000 };
+    const BOUNDS: Bounds = Bounds { others_us: 100, others_below_us: 0, stale_us: 1_000 };
 
     fn seen(node: usize, act: Act, version: u64, begin_us: u64, end_us: u64) -> Seen {
         let record = Record {
@@ -220,6 +227,12 @@ mod tests {
         let mut stale = seen(1, Act::Read, 1, 170, 200);
         stale.record.stale = true;
         assert_eq!(wrong(&[change, stale]), 0, "it says so");
+    }
+
+    #[test]
+    fn shared_tiers_have_a_bound_of_their_own() {
+        let change = seen(0, Act::Invalidate, 2, 60, 70);
+        assert_eq!(wrong(&[change, seen(1, Act::Below, 1, 70, 200)]), 1);
     }
 
     #[test]

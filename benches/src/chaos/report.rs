@@ -108,7 +108,9 @@ impl Report {
     #[must_use]
     pub fn is_good(&self) -> bool {
         let good = |outcome: &Outcome| outcome.wrong.is_empty() && outcome.broken.is_none();
-        self.outcomes.iter().all(good) && self.broken_shows.is_empty()
+        self.outcomes.iter().all(good)
+            && self.broken_shows.is_empty()
+            && !self.shows.values().any(Shown::is_wrong)
     }
 
     /// The tables, and below them what needs more room.
@@ -209,6 +211,15 @@ fn describe(shown: &Shown) -> String {
                  {end} from its return: {verdict}",
                 from_begin.count
             )
+        }
+        Shown::Sql { converged, wrong } => {
+            let count = converged.count;
+            let text = format!(
+                "{count} nodes had the committed change after {} (median/p99), {} wrong",
+                points(*converged),
+                wrong.len()
+            );
+            wrong.iter().fold(text, |text, line| format!("{text}\n  WRONG: {line}"))
         }
         Shown::Staleness { reads, histogram, max_us } => {
             let share = |count: usize| 100.0 * count as f64 / (*reads).max(1) as f64;

@@ -94,7 +94,12 @@ impl Scenario {
     /// one node had just read from below when the change came may be put there a moment later.
     #[must_use]
     pub const fn bounds(&self) -> Bounds {
-        Bounds { others_us: 1_000_000, stale_us: 0 }
+        let others_us = 1_000_000;
+        let others_below_us = match self.fault {
+            Fault::None | Fault::NodeKilled | Fault::ClockStepped => 0,
+            _ => others_us,
+        };
+        Bounds { others_us, others_below_us, stale_us: 0 }
     }
 
     pub(super) const fn lasts(&self) -> Duration {

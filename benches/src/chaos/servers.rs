@@ -232,6 +232,15 @@ impl Postgres {
         format!("postgres://cache@127.0.0.1:{port}/cache")
     }
 
+    /// Executes a statement.
+    pub(super) async fn execute(&self, statement: &str) -> Result<()> {
+        let (client, connection) =
+            tokio_postgres::connect(&Self::url(self.port), tokio_postgres::NoTls).await?;
+        // It ends with its client.
+        tokio::spawn(connection);
+        Ok(client.batch_execute(statement).await?)
+    }
+
     pub(super) async fn kill(&mut self) -> Result<()> {
         self.process.kill().await
     }

@@ -10,8 +10,9 @@ use tokio::time::sleep;
 use super::{
     fault::{Ending, Field, Ways},
     figures::Points,
-    history::Act,
-    node::Load,
+    history::{Act, Place, Record},
+    moment::now_us,
+    node::{Load, table},
     oracle,
     run::{Pace, Plan},
     scenario::Fault,
@@ -31,6 +32,9 @@ pub enum Show {
     Staleness,
     /// The same, while one node does not hear of the others for a third of the time.
     StalenessWithCut,
+    /// A change and its invalidation in one SQL transaction: the node is killed directly after its
+    /// `COMMIT`, and every node converges; a `ROLLBACK` changes nothing.
+    Sql,
 }
 
 /// What a show found.
@@ -62,6 +66,21 @@ pub enum Shown {
         /// The stalest answer, in µs.
         max_us: u64,
     },
+    /// Of changes by SQL.
+    Sql {
+        /// From the death of the node to the first answer with the new value, of each other node.
+        converged: Points,
+        /// What was not as promised.
+        wrong: Vec<String>,
+    },
+}
+
+impl Shown {
+    /// Whether it is wrong, not only slow.
+    #[must_use]
+    pub const fn is_wrong(&self) -> bool {
+        matches!(self, Self::Sql { wrong, .. } if !wrong.is_empty())
+    }
 }
 
 /// The ends of the classes of staleness, in µs. The first is that of fresh answers.
@@ -70,12 +89,13 @@ const CLASSES_US: [u64; 9] =
 
 impl Show {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Callers,
         Self::CallersWithoutRedis,
         Self::Lag,
         Self::Staleness,
         Self::StalenessWithCut,
+        Self::Sql,
     ];
 
     /// Its name on the command line and in reports.
@@ -87,6 +107,7 @@ impl Show {
             Self::Lag => "lag",
             Self::Staleness => "staleness",
             Self::StalenessWithCut => "staleness-with-cut",
+            Self::Sql => "sql",
         }
     }
 }
@@ -98,6 +119,7 @@ pub(super) async fn run(show: Show, plan: &Plan) -> Result<Shown> {
         Show::Lag => lag(plan).await,
         Show::Staleness => staleness(plan, Fault::None).await,
         Show::StalenessWithCut => staleness(plan, Fault::NodeCutOffFromRedis).await,
+        Show::Sql => sql(plan).await,
     }
 }
 
@@ -170,4 +192,71 @@ async fn staleness(plan: &Plan, fault: Fault) -> Result<Shown> {
         histogram[class].1 += 1;
     }
     Ok(Shown::Staleness { reads: ages.len(), histogram, max_us })
+}
+
+/// How long other nodes may take to see a change by SQL.
+const CONVERGE_WITHIN: Duration = Duration::from_secs(1);
+
+async fn sql(plan: &Plan) -> Result<Shown> {
+    const NODES: usize = 3;
+    let mut field =
+        Field::start(&plan.programs, NODES, Ways::Direct, Disk::Shared, Load::None).await?;
+    field.postgres.execute(table::CREATE).await?;
+    let (mut converged, mut wrong) = (Vec::new(), Vec::new());
+    for round in 0..5 {
+        let key = format!("sql-rollback-{round}");
+        for node in 0..NODES {
+            read(&mut field, node, &key).await?;
+        }
+        field.nodes[1].tell(&format!("rollback {key}")).await?;
+        field.nodes[1].answer().await?;
+        sleep(CONVERGE_WITHIN / 5).await;
+        for node in 0..NODES {
+            let record = read(&mut field, node, &key).await?;
+            if record.version != Some(0) || record.place == Some(Place::Load) {
+                wrong.push(format!("after ROLLBACK node {node} reads {record:?}"));
+            }
+        }
+        let key = format!("sql-commit-{round}");
+        for node in 0..NODES {
+            read(&mut field, node, &key).await?;
+        }
+        field.nodes[1].tell(&format!("commit {key}")).await?;
+        field.nodes[1].died().await?;
+        let died_us = now_us();
+        for node in [0, 2] {
+            let patience = u64::try_from(CONVERGE_WITHIN.as_micros())?;
+            loop {
+                let record = read(&mut field, node, &key).await?;
+                if record.version == Some(1) {
+                    converged.push(record.end_us.saturating_sub(died_us));
+                    break;
+                }
+                if record.begin_us > died_us + patience {
+                    wrong.push(format!("after COMMIT node {node} reads {record:?}"));
+                    break;
+                }
+                sleep(Duration::from_millis(1)).await;
+            }
+        }
+        field.nodes[1].restart().await?;
+        let record = read(&mut field, 1, &key).await?;
+        if record.version != Some(1) {
+            wrong.push(format!("the node that was started again reads {record:?}"));
+        }
+    }
+    field.end().await?;
+    Ok(Shown::Sql { converged: Points::of(converged), wrong })
+}
+
+/// Has a node read `key`, and waits for what it says.
+async fn read(field: &mut Field, node: usize, key: &str) -> Result<Record> {
+    field.nodes[node].tell(&format!("read {key}")).await?;
+    loop {
+        // Nobody else does anything.
+        if let Some(seen) = field.chronicle.take().pop() {
+            return Ok(seen.record);
+        }
+        sleep(Duration::from_millis(1)).await;
+    }
 }

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use anyhow::Result;
 use cache_core::{Cache, Hit, Item, LoadError, Origin, Version};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use tokio::{sync::watch, time::sleep};
@@ -16,7 +17,10 @@ use super::super::{
     history::{Act, Line, Place, Record},
     moment::now_us,
 };
-use super::{Journal, Load, Service, Settings, Value};
+use super::{
+    Journal, Load, Service, Settings, Value,
+    table::{self, End, SQL},
+};
 
 /// Shared keys that any node invalidates. Those with an even number have versions.
 const SHARED_KEYS: u32 = 60;
@@ -160,10 +164,13 @@ impl Workload {
         load_us: &Arc<AtomicU64>,
     ) -> Result<Hit<Value>, LoadError<anyhow::Error>> {
         let (source, load_us) = (Arc::clone(&self.0.service.source), Arc::clone(load_us));
-        let asked = key.to_owned();
+        let (asked, url) = (key.to_owned(), self.0.service.postgres_url.clone());
         let load = move || async move {
             let begin_us = now_us();
-            let version = source.load(&asked).await?;
+            let version = match asked.starts_with(SQL) {
+                true => table::load(&url, &asked).await?,
+                false => source.load(&asked).await?,
+            };
             load_us.store(now_us() - begin_us, Ordering::Relaxed);
             anyhow::Ok(item(asked, version))
         };
@@ -176,6 +183,12 @@ impl Workload {
         let begin_us = now_us();
         let done = self.0.service.cache.invalidate(key).await;
         self.wrote(Act::Invalidate, key, version, begin_us, done.err());
+    }
+
+    /// Changes the source that is a table, as a program does that knows no cache but its SQL.
+    pub(super) async fn change(&self, key: &str, end: End) -> Result<()> {
+        let Service { cache, postgres_url, .. } = &self.0.service;
+        table::change(postgres_url, cache.namespace().as_str(), key, end).await
     }
 
     async fn insert(&self, random: u64) {
