@@ -52,6 +52,21 @@ impl Fences {
         self.table.advance(key, change)
     }
 
+    /// As [`advance`](Self::advance), for a value that was written elsewhere since `seen` was read:
+    /// `change` is given no mark when the key has moved meanwhile, for then the value may be older
+    /// than what moved it.
+    pub(crate) fn advance_since<R>(
+        &self,
+        key: &str,
+        seen: u64,
+        change: impl FnOnce(Option<u64>) -> R,
+    ) -> R {
+        self.table.advance_from(key, |was, mark| {
+            let is_unmoved = was <= seen && !self.is_cleared(seen);
+            change(is_unmoved.then_some(mark))
+        })
+    }
+
     /// Moves all keys: what was written before is dead.
     pub(crate) fn clear(&self) {
         self.floor.fetch_max(self.table.next(), Ordering::AcqRel);
@@ -87,9 +102,14 @@ impl FenceTable {
     /// Moves `key` and carries out `change`, which is given the new mark, before any fill of the
     /// key can be checked.
     pub(crate) fn advance<R>(&self, key: &str, change: impl FnOnce(u64) -> R) -> R {
+        self.advance_from(key, |_, mark| change(mark))
+    }
+
+    /// The same; `change` is told as well where the key stood before.
+    fn advance_from<R>(&self, key: &str, change: impl FnOnce(u64, u64) -> R) -> R {
         let mut stripe = self.stripe(key).lock();
-        *stripe = self.next();
-        change(*stripe)
+        let was = std::mem::replace(&mut *stripe, self.next());
+        change(was, *stripe)
     }
 
     /// Carries out `change` unless `key` has moved beyond `seen`. No move can come in between.

@@ -38,7 +38,10 @@ pub use event::{Event, Events};
 pub use fence::Fence;
 pub use gather::{Carry, Gather, Limits};
 pub use key::{KEY_LEN_MAX, Key, NAMESPACE_LEN_MAX, Namespace};
-pub use layers::{Layer, Observed, timeout};
+pub use layers::{
+    Breaker, BreakerConfig, BreakerState, CallLimit, Guard, Guarded, Layer, Observed, RetryConfig,
+    breaker, guard, limit, patience, retry, timeout,
+};
 pub use lease::{LeaseToken, Leases, MemoryLeases};
 pub use memory::MemoryTier;
 pub use stack::{Found, Stack};

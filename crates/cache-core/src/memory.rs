@@ -118,6 +118,28 @@ impl MemoryTier {
         Arc::new(Self::new(bytes_max, clock))
     }
 
+    /// The tier's log as what it is, for tests that trim it or lose it. Whoever has asked for it is
+    /// told of changes from then on.
+    #[must_use]
+    pub fn memory_log(&self) -> &Arc<MemoryLog> {
+        let log = self.log.get_or_init(|| {
+            Arc::new(MemoryLog::new(&self.info.name, LOG_LEN_MAX, Arc::clone(&self.clock)))
+        });
+        // A change that began before there was a log must not end, untold, after a reader has asked
+        // for the log's end.
+        self.log_complete.call_once(|| {
+            drop(self.floors.write());
+            self.fences.settle();
+        });
+        log
+    }
+
+    /// The tier's leases as what they are, for tests that lose them.
+    #[must_use]
+    pub fn memory_leases(&self) -> &Arc<MemoryLeases> {
+        &self.leases
+    }
+
     /// The same tier under another name, where a stack has two.
     #[must_use]
     pub fn named(mut self, name: &str) -> Self {
@@ -288,16 +310,7 @@ impl Tier for MemoryTier {
     }
 
     fn log(&self) -> Option<Arc<dyn Log>> {
-        let log = self.log.get_or_init(|| {
-            Arc::new(MemoryLog::new(&self.info.name, LOG_LEN_MAX, Arc::clone(&self.clock)))
-        });
-        // A change that began before there was a log must not end, untold, after a reader has asked
-        // for the log's end.
-        self.log_complete.call_once(|| {
-            drop(self.floors.write());
-            self.fences.settle();
-        });
-        Some(Arc::clone(log) as Arc<dyn Log>)
+        Some(Arc::clone(self.memory_log()) as Arc<dyn Log>)
     }
 
     fn leases(&self) -> Option<Arc<dyn Leases>> {

@@ -4,8 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use cache_core::{
-    ByteSize, Clock, Key, Layer, ManualClock, MemoryTier, Observed, Stack, Tier,
-    testkit::{Faults, Harness},
+    BreakerConfig, ByteSize, CallLimit, Clock, Events, Guard, Key, Layer, ManualClock, MemoryTier,
+    Observed, Position, RetryConfig, Stack, Tier, breaker, guard, limit, patience, retry,
+    testkit::{Faults, Harness, LogHarness},
     timeout,
 };
 
@@ -46,6 +47,54 @@ mod memory_tier {
     use super::*;
 
     cache_core::conformance_tests!(MemoryTier, Some(InProcess::new(memory)));
+    cache_core::lease_conformance_tests!(MemoryTier, Some(InProcess::new(memory)));
+}
+
+mod memory_log {
+    use super::*;
+
+    struct WithLog {
+        place: InProcess,
+        tier: Arc<MemoryTier>,
+    }
+
+    impl WithLog {
+        fn new() -> Self {
+            let clock = ManualClock::new();
+            let tier = MemoryTier::shared(ByteSize::mib(64), Arc::new(clock.clone()));
+            Self { place: InProcess { clock, tier: tier.clone() }, tier }
+        }
+    }
+
+    #[async_trait]
+    impl Harness for WithLog {
+        async fn open(&self) -> Arc<dyn Tier> {
+            self.place.open().await
+        }
+
+        fn clock(&self) -> &ManualClock {
+            self.place.clock()
+        }
+
+        async fn plant(&self, key: &Key, bytes: &[u8]) -> bool {
+            self.place.plant(key, bytes).await
+        }
+    }
+
+    #[async_trait]
+    impl LogHarness for WithLog {
+        async fn trim(&self, position: &Position) -> bool {
+            self.tier.memory_log().trim(position);
+            true
+        }
+
+        async fn lose(&self) -> bool {
+            self.tier.memory_log().lose();
+            true
+        }
+    }
+
+    cache_core::log_conformance_tests!(MemoryTier, Some(WithLog::new()));
 }
 
 mod arc {
@@ -68,6 +117,57 @@ mod timeout_layer {
     cache_core::conformance_tests!(Timeout, Some(InProcess::new(limited)));
 }
 
+mod patience_layer {
+    use super::*;
+
+    fn watched(clock: Arc<dyn Clock>) -> Arc<dyn Tier> {
+        patience(Duration::from_secs(60)).wrap(memory(clock))
+    }
+
+    cache_core::conformance_tests!(Patient, Some(InProcess::new(watched)));
+}
+
+mod breaker_layer {
+    use super::*;
+
+    fn broken_off(clock: Arc<dyn Clock>) -> Arc<dyn Tier> {
+        breaker(BreakerConfig::default(), Events::new()).wrap(memory(clock))
+    }
+
+    cache_core::conformance_tests!(Breaker, Some(InProcess::new(broken_off)));
+}
+
+mod retry_layer {
+    use super::*;
+
+    fn retried(clock: Arc<dyn Clock>) -> Arc<dyn Tier> {
+        retry(RetryConfig { read_tries: 2, ..RetryConfig::default() }).wrap(memory(clock))
+    }
+
+    cache_core::conformance_tests!(Retry, Some(InProcess::new(retried)));
+}
+
+mod limit_layer {
+    use super::*;
+
+    fn limited(clock: Arc<dyn Clock>) -> Arc<dyn Tier> {
+        limit(CallLimit::default()).wrap(memory(clock))
+    }
+
+    cache_core::conformance_tests!(Limited, Some(InProcess::new(limited)));
+}
+
+mod guard_layer {
+    use super::*;
+
+    fn guarded(clock: Arc<dyn Clock>) -> Arc<dyn Tier> {
+        guard(Guard { patience: Some(Duration::from_secs(60)), ..Guard::default() }, Events::new())
+            .wrap(memory(clock))
+    }
+
+    cache_core::conformance_tests!(Guarded, Some(InProcess::new(guarded)));
+}
+
 mod observed {
     use super::*;
 
@@ -86,6 +186,7 @@ mod fault_layer {
     }
 
     cache_core::conformance_tests!(Faulty, Some(InProcess::new(healthy)));
+    cache_core::lease_conformance_tests!(Faulty, Some(InProcess::new(healthy)));
 }
 
 mod stack {

@@ -1,15 +1,21 @@
 //! What becomes of a write: the rules of fences and versions, within one transaction.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use cache_core::{Key, Namespace, PutOutcome, Timestamp, Version};
 use diesel::{OptionalExtension, QueryResult, RunQueryDsl, sqlite::SqliteConnection};
 
 use crate::{
-    millis,
+    log, millis,
     room::ROW_BYTES,
-    sql::{Fill, Floor, Insert, LastMark, RaiseFloor, Remove, SetLastMark},
+    sql::{
+        Acquire, Append, Fill, Floor, Insert, LastMark, LogState, RaiseFloor, Release, Remove,
+        Renew, SetLastMark, Trim,
+    },
 };
+
+/// The log is trimmed once for so many notices.
+const TRIM_STEP: i64 = 256;
 
 /// One change, decoded and encoded by its caller, so that the only thread that writes does not.
 #[derive(Debug)]
@@ -24,6 +30,14 @@ pub(crate) enum Change {
     Remove { key: Key, version: Option<i64> },
     /// Everything of a namespace.
     Clear(Namespace),
+    /// A sign of life in the log.
+    Beat,
+    /// A lease, unless somebody has it: stored, or superseded.
+    Acquire { key: Key, token: i64, period: Duration },
+    /// A longer or shorter lease, while it is the owner's: stored, or superseded.
+    Renew { key: Key, token: i64, period: Duration },
+    /// The end of a lease.
+    Release { key: Key, token: i64 },
     /// Nothing: refused before it came here. Keeps its place among the outcomes.
     Refused(PutOutcome),
 }
@@ -42,14 +56,26 @@ impl Change {
     pub(crate) fn len(&self) -> u64 {
         match self {
             Self::Insert(stored) | Self::Fill(stored, _) => stored.record.len() as u64 + ROW_BYTES,
-            Self::Oversized { .. } | Self::Remove { .. } | Self::Clear(_) => ROW_BYTES,
             Self::Refused(_) => 0,
+            _ => ROW_BYTES,
         }
+    }
+
+    /// Whether the change may leave a notice.
+    pub(crate) fn is_told(&self) -> bool {
+        matches!(self, Self::Insert(_) | Self::Beat) || self.is_removal()
     }
 
     /// Whether the change must outlive a power cut in any mode: what was removed must not return.
     pub(crate) fn is_removal(&self) -> bool {
         matches!(self, Self::Oversized { .. } | Self::Remove { .. } | Self::Clear(_))
+    }
+}
+
+impl Stored {
+    /// The checksum in its record: the entry's digest.
+    fn digest(&self) -> u32 {
+        self.record.get(4..8).and_then(|sum| sum.try_into().ok()).map_or(0, u32::from_be_bytes)
     }
 }
 
@@ -61,30 +87,36 @@ pub(crate) fn version_column(version: Option<Version>) -> Option<i64> {
 /// A transaction's view of the marks. Nobody else gives out any before it ends.
 pub(crate) struct Transaction<'c> {
     connection: &'c mut SqliteConnection,
-    now: i64,
+    now: Timestamp,
     retain_until: i64,
+    notices_max: i64,
     first: i64,
     last: i64,
     /// Floors that were looked up already.
     floors: HashMap<String, i64>,
+    /// The number of the last notice; nothing until it is needed.
+    last_notice: Option<i64>,
 }
 
 impl<'c> Transaction<'c> {
     /// Begins to apply changes in a transaction that holds the writers' lock. Fences that move
-    /// are remembered until `retain_until`.
+    /// are remembered until `retain_until`, and the last `notices_max` changes are told.
     pub(crate) fn new(
         connection: &'c mut SqliteConnection,
         now: Timestamp,
         retain_until: Timestamp,
+        notices_max: i64,
     ) -> QueryResult<Self> {
         let last = LastMark {}.get_result(connection)?;
         Ok(Self {
             connection,
-            now: millis(now),
+            now,
             retain_until: millis(retain_until),
+            notices_max,
             first: last,
             last,
             floors: HashMap::new(),
+            last_notice: None,
         })
     }
 
@@ -100,6 +132,21 @@ impl<'c> Transaction<'c> {
             }
             Change::Remove { key, version } => self.remove(key, *version, None),
             Change::Clear(namespace) => self.clear(namespace),
+            Change::Beat => self.tell(log::BEAT, "", 0, 0).map(|()| PutOutcome::Stored),
+            Change::Acquire { key, token, period } => {
+                let (token, until, now) = (*token, self.end_of(*period), millis(self.now));
+                let acquire = Acquire { key: key.encoded().as_bytes(), token, until, now };
+                acquire.execute(self.connection).map(outcome)
+            }
+            Change::Renew { key, token, period } => {
+                let (token, until, now) = (*token, self.end_of(*period), millis(self.now));
+                let renew = Renew { key: key.encoded().as_bytes(), token, until, now };
+                renew.execute(self.connection).map(outcome)
+            }
+            Change::Release { key, token } => {
+                let release = Release { key: key.encoded().as_bytes(), token: *token };
+                release.execute(self.connection).map(outcome)
+            }
             Change::Refused(outcome) => Ok(*outcome),
         }
     }
@@ -112,20 +159,23 @@ impl<'c> Transaction<'c> {
         Ok(())
     }
 
-    fn insert(
-        &mut self,
-        Stored { key, version, expires_at, record }: &Stored,
-    ) -> QueryResult<PutOutcome> {
+    fn insert(&mut self, stored: &Stored) -> QueryResult<PutOutcome> {
+        let Stored { key, version, expires_at, record } = stored;
+        let fence = self.next_mark();
         let insert = Insert {
             key: key.encoded().as_bytes(),
-            fence: self.next_mark(),
+            fence,
             version: *version,
             expires_at: *expires_at,
             retain_until: self.retain_until,
             record,
             floor: self.floor(key.namespace())?,
         };
-        insert.execute(self.connection).map(outcome)
+        let outcome = insert.execute(self.connection).map(outcome)?;
+        if outcome == PutOutcome::Stored {
+            self.tell(log::KEY, key.encoded(), fence, stored.digest())?;
+        }
+        Ok(outcome)
     }
 
     fn fill(&mut self, stored: &Stored, seen: u64) -> QueryResult<PutOutcome> {
@@ -153,16 +203,21 @@ impl<'c> Transaction<'c> {
         version: Option<i64>,
         unless_above: Option<i64>,
     ) -> QueryResult<PutOutcome> {
+        let fence = self.next_mark();
         let remove = Remove {
             key: key.encoded().as_bytes(),
-            fence: self.next_mark(),
+            fence,
             version,
-            now: self.now,
+            now: millis(self.now),
             retain_until: self.retain_until,
             unless_above,
             floor: self.floor(key.namespace())?,
         };
-        remove.execute(self.connection).map(outcome)
+        let outcome = remove.execute(self.connection).map(outcome)?;
+        if outcome == PutOutcome::Stored {
+            self.tell(log::KEY, key.encoded(), fence, 0)?;
+        }
+        Ok(outcome)
     }
 
     /// Everything below the new floor is dead at once. The sweeper takes it out later, beginning
@@ -178,7 +233,28 @@ impl<'c> Transaction<'c> {
         };
         raise.execute(self.connection)?;
         self.floors.insert(namespace.as_str().to_owned(), floor);
+        self.tell(log::CLEAR, namespace.as_str(), floor, 0)?;
         Ok(PutOutcome::Stored)
+    }
+
+    /// Appends a notice to the log, and takes old ones out once in a while.
+    fn tell(&mut self, kind: i64, subject: &str, mark: i64, digest: u32) -> QueryResult<()> {
+        let last = match self.last_notice {
+            Some(last) => last,
+            None => LogState {}.get_result::<(i64, i64, i64)>(self.connection)?.2,
+        };
+        let number = last + 1;
+        let (at, digest) = (millis(self.now), i64::from(digest));
+        Append { number, kind, subject, mark, at, digest }.execute(self.connection)?;
+        self.last_notice = Some(number);
+        if number % TRIM_STEP == 0 {
+            Trim { to: number - self.notices_max }.execute(self.connection)?;
+        }
+        Ok(())
+    }
+
+    fn end_of(&self, period: Duration) -> i64 {
+        millis(self.now.after(period))
     }
 
     /// A mark above all marks so far. One that a refused write does not use is lost, which harms

@@ -8,6 +8,12 @@ use serde::{Deserialize, Serialize};
 /// The write-ahead log may always become this long.
 const LOG_LEN_MIN: ByteSize = ByteSize::mib(4);
 
+/// How many notices the log keeps in a file that is large enough.
+const NOTICES_MAX: u64 = 16_384;
+
+/// For how many bytes of the file there is one notice, which takes about 80 of them.
+const NOTICE_SHARE_BYTES: u64 = 2_048;
+
 /// The settings of a [`SqliteTier`](crate::SqliteTier).
 ///
 /// # Examples
@@ -48,6 +54,10 @@ pub struct SqliteConfig {
     /// How often expired entries are swept out.
     #[serde(default = "default::sweep_interval")]
     pub sweep_interval: Span,
+    /// How often a task that waits for another process's changes, or for its lease, looks for them.
+    /// Those of its own process wake it.
+    #[serde(default = "default::log_poll")]
+    pub log_poll: Span,
     /// The largest payload that is taken; at most a quarter of `bytes_max` counts.
     #[serde(default = "default::payload_len_max")]
     pub payload_len_max: ByteSize,
@@ -80,6 +90,7 @@ impl SqliteConfig {
             durability: SqliteDurability::default(),
             fence_retention: default::fence_retention(),
             sweep_interval: default::sweep_interval(),
+            log_poll: default::log_poll(),
             payload_len_max: default::payload_len_max(),
             readers: default::readers(),
         }
@@ -109,6 +120,11 @@ impl SqliteConfig {
                 "10ms to 366 days",
             ),
             (
+                (Span::millis(1)..=Span::secs(60)).contains(&self.log_poll),
+                "log_poll",
+                "1ms to 1min",
+            ),
+            (
                 within(self.payload_len_max, ByteSize::bytes(1), ByteSize::mib(256)),
                 "payload_len_max",
                 "1 byte to 256MiB",
@@ -128,6 +144,13 @@ impl SqliteConfig {
     /// fewer waits for the disk.
     pub(crate) fn log_len_max(&self) -> u64 {
         (self.bytes_max.as_u64() / 16).max(LOG_LEN_MIN.as_u64())
+    }
+
+    /// How many notices the log keeps: 16,384, or fewer in a small file, where they would take the
+    /// room of values.
+    pub(crate) fn notices_max(&self) -> i64 {
+        let fit = self.bytes_max.as_u64() / NOTICE_SHARE_BYTES;
+        i64::try_from(fit.min(NOTICES_MAX)).expect("NOTICES_MAX is small")
     }
 
     /// The limit that holds: a value must leave room for others.
@@ -158,6 +181,10 @@ mod default {
 
     pub(super) const fn sweep_interval() -> Span {
         Span::secs(30)
+    }
+
+    pub(super) const fn log_poll() -> Span {
+        Span::millis(50)
     }
 
     pub(super) const fn payload_len_max() -> ByteSize {
@@ -205,6 +232,7 @@ mod tests {
             (SqliteConfig { busy_timeout: Span::secs(7_200), ..good.clone() }, "up to 1h"),
             (SqliteConfig { fence_retention: Span::secs(0), ..good.clone() }, "1ms to 366 days"),
             (SqliteConfig { sweep_interval: Span::secs(0), ..good.clone() }, "10ms to 366 days"),
+            (SqliteConfig { log_poll: Span::secs(0), ..good.clone() }, "1ms to 1min"),
             (SqliteConfig { payload_len_max: ByteSize::mib(1_024), ..good.clone() }, "256MiB"),
             (SqliteConfig { readers: 0, ..good.clone() }, "1 to 64"),
         ];

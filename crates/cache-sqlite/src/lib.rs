@@ -37,14 +37,21 @@
 //! its bound (`room`), sweeps out what nobody can see any more (`sweep`), and writes SQLite's log
 //! back (`connection`).
 //!
+//! Each change also leaves a notice in the same transaction (`log`), so that the processes that share
+//! the file hear of each other's, and leases (`leases`) keep them from loading the same key at once.
+//! A process's own tasks are woken (`bells`); those of others look every `log_poll`.
+//!
 //! The file must be on a disk of this machine. While it is open there are two more beside it,
 //! `…-wal` and `…-shm`, which belong to it: move or delete all three, with no process using them.
 
 mod apply;
+mod bells;
 mod config;
 mod connection;
 mod error;
 mod inspect;
+mod leases;
+mod log;
 mod migrate;
 mod place;
 mod reader;

@@ -12,7 +12,10 @@ use crate::{
 
 /// The steps from one version of the tables to the next. Never changed, only added to: a file's
 /// version (`PRAGMA user_version`) is how many of them it has seen.
-const STEPS: [&str; 1] = [include_str!("../migrations/0001_entries.sql")];
+const STEPS: [&str; 2] = [
+    include_str!("../migrations/0001_entries.sql"),
+    include_str!("../migrations/0002_log_and_leases.sql"),
+];
 
 /// Marks a file as this cache's (`PRAGMA application_id`): "tcac".
 const APPLICATION_ID: i64 = 0x7463_6163;

@@ -1,12 +1,13 @@
 //! The threads that read.
 
 use cache_core::{Error, Key};
-use diesel::{QueryResult, RunQueryDsl, sqlite::SqliteConnection};
+use diesel::{OptionalExtension, QueryResult, RunQueryDsl, sqlite::SqliteConnection};
 use tokio::sync::{Mutex, mpsc};
 
 use crate::{
     connection::{Connection, Snapshot},
-    sql::{Count, Find, Pages},
+    log::{self, At, Told},
+    sql::{Count, Find, LeaseEnd, Pages},
     worker::Reply,
 };
 
@@ -21,6 +22,12 @@ pub(crate) enum Read {
     Many(Vec<Key>, Reply<Vec<Found>>),
     Ping(Reply<()>),
     Usage(Reply<Used>),
+    /// Where the log ends.
+    LogEnd(Reply<At>),
+    /// What the log has after a position; nothing is one that no log of this kind has made.
+    Log(Option<At>, Reply<Told>),
+    /// Until when a lease was given; nothing when it was not, or was released.
+    Lease(Key, Reply<Option<i64>>),
     /// Answer what has been asked, and end.
     Close,
 }
@@ -68,7 +75,7 @@ fn gather(queue: &mut mpsc::Receiver<Read>) -> Vec<Read> {
             match &request {
                 Read::Close => queue.close(),
                 Read::Many(many, _) => keys += many.len(),
-                Read::One(..) | Read::Ping(_) | Read::Usage(_) => keys += 1,
+                _ => keys += 1,
             }
             batch.push(request);
             next = if keys < BATCH_KEYS_MAX { queue.try_recv().ok() } else { None };
@@ -109,7 +116,17 @@ fn answer(snapshot: &mut Snapshot<'_>, request: Read) {
         Read::Ping(reply) => {
             let _ = reply.send(Ok(()));
         }
-        Read::One(..) | Read::Many(..) | Read::Close => {}
+        Read::LogEnd(reply) => {
+            let _ = reply.send(snapshot.query(log::end));
+        }
+        Read::Log(after, reply) if !reply.is_closed() => {
+            let _ = reply.send(snapshot.query(|connection| log::after(connection, after)));
+        }
+        Read::Lease(key, reply) if !reply.is_closed() => {
+            let end = LeaseEnd { key: key.encoded().as_bytes() };
+            let _ = reply.send(snapshot.query(|connection| end.get_result(connection).optional()));
+        }
+        Read::One(..) | Read::Many(..) | Read::Log(..) | Read::Lease(..) | Read::Close => {}
     }
 }
 
@@ -120,6 +137,9 @@ fn refuse(request: Read, error: &Error) {
         Read::Many(_, reply) => drop(reply.send(Err(error))),
         Read::Usage(reply) => drop(reply.send(Err(error))),
         Read::Ping(reply) => drop(reply.send(Err(error))),
+        Read::LogEnd(reply) => drop(reply.send(Err(error))),
+        Read::Log(_, reply) => drop(reply.send(Err(error))),
+        Read::Lease(_, reply) => drop(reply.send(Err(error))),
         Read::Close => {}
     }
 }

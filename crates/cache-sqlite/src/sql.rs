@@ -265,6 +265,68 @@ statement! {
 }
 
 statement! {
+    /// The epoch of the log, the number of its oldest notice and that of its newest: 1 and 0 while
+    /// there was none.
+    LogState {} () -> (BigInt, BigInt, BigInt),
+    "SELECT epoch, coalesce((SELECT min(number) FROM notices), 1), \
+         coalesce((SELECT max(number) FROM notices), 0) FROM epochs"
+}
+
+statement! {
+    /// The notices after a number: number, kind, subject, mark, moment, digest.
+    Notices { after: i64, limit: i64 }
+    (after, limit) -> (BigInt, BigInt, Text, BigInt, BigInt, BigInt),
+    "SELECT number, kind, subject, mark, at, digest FROM notices \
+     WHERE number > ? ORDER BY number LIMIT ?"
+}
+
+statement! {
+    /// Appends a notice.
+    Append<'a> { number: i64, kind: i64, subject: &'a str, mark: i64, at: i64, digest: i64 }
+    (number, kind, subject, mark, at, digest) -> (),
+    "INSERT INTO notices (number, kind, subject, mark, at, digest) VALUES (?, ?, ?, ?, ?, ?)"
+}
+
+statement! {
+    /// Takes the oldest notices out, up to a number.
+    Trim { to: i64 } (to) -> (),
+    "DELETE FROM notices WHERE number <= ?"
+}
+
+statement! {
+    /// Takes a lease, unless somebody has it.
+    Acquire<'a> { key: &'a [u8], token: i64, until: i64, now: i64 }
+    (key, token, until, now) -> (),
+    "INSERT INTO leases (key, token, until) VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE \
+     SET token = excluded.token, until = excluded.until WHERE leases.until <= ?"
+}
+
+statement! {
+    /// Moves the end of a lease that is still held with the token.
+    Renew<'a> { key: &'a [u8], token: i64, until: i64, now: i64 }
+    (until, key, token, now) -> (),
+    "UPDATE leases SET until = ? WHERE key = ? AND token = ? AND until > ?"
+}
+
+statement! {
+    /// Gives a lease up.
+    Release<'a> { key: &'a [u8], token: i64 } (key, token) -> (),
+    "DELETE FROM leases WHERE key = ? AND token = ?"
+}
+
+statement! {
+    /// Until when a lease was given.
+    LeaseEnd<'a> { key: &'a [u8] } (key) -> BigInt,
+    "SELECT until FROM leases WHERE key = ?"
+}
+
+statement! {
+    /// Forgets leases that have ended.
+    DeleteLeases { now: i64 } (now) -> (),
+    "DELETE FROM leases WHERE until <= ?"
+}
+
+statement! {
     /// Bytes in pages that hold something, and pages that hold nothing.
     Pages {} () -> (BigInt, BigInt),
     "SELECT (page_count - freelist_count) * page_size, freelist_count \

@@ -9,8 +9,8 @@ use diesel::{
 use crate::{
     millis,
     sql::{
-        Delete, DeleteDead, DeleteFloors, DeleteForgettable, Expired, Hollow, KeyAhead,
-        NextToSweep, Pages, SetSweepFrom,
+        Delete, DeleteDead, DeleteFloors, DeleteForgettable, DeleteLeases, Expired, Hollow,
+        KeyAhead, NextToSweep, Pages, SetSweepFrom,
     },
 };
 
@@ -42,6 +42,7 @@ pub(crate) fn step(connection: &mut SqliteConnection, now: Timestamp) -> QueryRe
         swept.more |= part.more;
     }
     DeleteFloors { now }.execute(connection)?;
+    DeleteLeases { now }.execute(connection)?;
     let pages = give_back(connection)?;
     Ok(Swept { pages: pages.pages, more: swept.more || pages.more, ..swept })
 }

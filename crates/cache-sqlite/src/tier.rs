@@ -18,8 +18,11 @@ use tokio::sync::Mutex;
 
 use crate::{
     apply::{Change, Stored, version_column},
+    bells::Bells,
     config::{SqliteConfig, SqliteDurability},
     connection::{Connection, Role},
+    leases::SqliteLeases,
+    log::SqliteLog,
     millis,
     place::Place,
     reader::{self, Found, Read},
@@ -36,7 +39,7 @@ const WRITES_MAX: usize = 256;
 
 /// A durable tier in one SQLite file, which several processes of one machine may share.
 ///
-/// Dropping the last handle ends its threads after what they have accepted;
+/// Dropping the last handle, those on its log and its leases included, ends its threads after what they have accepted;
 /// [`close`](Tier::close) also waits for that. The file must not be moved or deleted before then.
 ///
 /// # Cancel safety
@@ -71,6 +74,8 @@ pub struct SqliteTier {
     closed: Arc<AtomicBool>,
     reads: Line<Read>,
     writes: Line<Write>,
+    log: Arc<SqliteLog>,
+    leases: Arc<SqliteLeases>,
     end: End,
 }
 
@@ -110,10 +115,12 @@ impl SqliteTier {
         let (reads, read_queue) = Line::new(READS_MAX, Arc::clone(&closed));
         let (writes, write_queue) = Line::new(WRITES_MAX, Arc::clone(&closed));
         let threads = Threads::new();
+        let bells = Arc::new(Bells::new());
 
         // The writer comes first: it makes the tables.
         let connection = Connection::open(Arc::clone(&place), Role::Writer)?;
-        let writer = Writer::new(connection, Arc::clone(&clock), config, Arc::clone(&evictions));
+        let (counter, ringer) = (Arc::clone(&evictions), Arc::clone(&bells));
+        let writer = Writer::new(connection, Arc::clone(&clock), config, counter, ringer);
         threads.start("sqlite-writer", move || writer.serve(write_queue))?;
 
         let read_queue = Arc::new(Mutex::new(read_queue));
@@ -125,7 +132,29 @@ impl SqliteTier {
         let end = threads.into_end();
         let bytes_max = config.bytes_max.as_u64();
         let info = info(config);
-        Ok(Arc::new(Self { info, clock, path, bytes_max, evictions, closed, reads, writes, end }))
+        let poll = config.log_poll.0;
+        let log = Arc::new(SqliteLog {
+            tier: Arc::clone(&info.name),
+            reads: reads.clone(),
+            writes: writes.clone(),
+            bells: Arc::clone(&bells),
+            poll,
+        });
+        let (asked, told) = (reads.clone(), writes.clone());
+        let leases = Arc::new(SqliteLeases::new(Arc::clone(&clock), asked, told, bells, poll));
+        Ok(Arc::new(Self {
+            info,
+            clock,
+            path,
+            bytes_max,
+            evictions,
+            closed,
+            reads,
+            writes,
+            log,
+            leases,
+            end,
+        }))
     }
 
     /// Where the file is.
@@ -251,11 +280,11 @@ impl Tier for SqliteTier {
     }
 
     fn log(&self) -> Option<Arc<dyn Log>> {
-        None
+        Some(Arc::clone(&self.log) as Arc<dyn Log>)
     }
 
     fn leases(&self) -> Option<Arc<dyn Leases>> {
-        None
+        Some(Arc::clone(&self.leases) as Arc<dyn Leases>)
     }
 
     async fn close(&self) -> Result<()> {

@@ -19,11 +19,17 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 /// Where an answer goes. Sending it fails when the caller has gone, which is nobody's fault.
 pub(crate) type Reply<A> = oneshot::Sender<Result<A>>;
 
-/// The callers' end of a queue of requests.
+/// The callers' end of a queue of requests. Clones share it; the queue ends with the last of them.
 #[derive(Debug)]
 pub(crate) struct Line<R> {
     requests: mpsc::Sender<R>,
     closed: Arc<AtomicBool>,
+}
+
+impl<R> Clone for Line<R> {
+    fn clone(&self) -> Self {
+        Self { requests: self.requests.clone(), closed: Arc::clone(&self.closed) }
+    }
 }
 
 impl<R> Line<R> {

@@ -15,6 +15,7 @@ use tokio::{runtime::Builder, sync::mpsc, time::timeout};
 
 use crate::{
     apply::{Change, Transaction},
+    bells::Bells,
     config::{SqliteConfig, SqliteDurability},
     connection::{Commit, Connection},
     room::Room,
@@ -64,6 +65,8 @@ pub(crate) struct Writer {
     durability: SqliteDurability,
     fence_retention: Duration,
     sweep_interval: Duration,
+    notices_max: i64,
+    bells: Arc<Bells>,
     room: Room,
     evictions: Arc<AtomicU64>,
     /// When the next step of a sweep is due.
@@ -81,6 +84,7 @@ impl Writer {
         clock: Arc<dyn Clock>,
         config: &SqliteConfig,
         evictions: Arc<AtomicU64>,
+        bells: Arc<Bells>,
     ) -> Self {
         Self {
             connection,
@@ -88,6 +92,8 @@ impl Writer {
             durability: config.durability,
             fence_retention: config.fence_retention.0,
             sweep_interval: config.sweep_interval.0,
+            notices_max: config.notices_max(),
+            bells,
             room: Room::new(config.bytes_max.as_u64()),
             evictions,
             sweep_at: Instant::now() + config.sweep_interval.0,
@@ -161,6 +167,7 @@ impl Writer {
         let alone = jobs.len() == 1;
         match self.commit(&jobs) {
             Ok(outcomes) => {
+                self.ring(&jobs);
                 for (job, outcomes) in jobs.into_iter().zip(outcomes) {
                     let _ = job.reply.send(Ok(outcomes));
                 }
@@ -178,6 +185,19 @@ impl Writer {
         }
     }
 
+    /// Wakes those who wait for what has been committed.
+    fn ring(&self, jobs: &[Job]) {
+        let changes = || jobs.iter().flat_map(|job| &job.changes);
+        if changes().any(Change::is_told) {
+            self.bells.ring_notices();
+        }
+        for change in changes() {
+            if let Change::Release { key, .. } = change {
+                self.bells.ring_release(key);
+            }
+        }
+    }
+
     fn commit(&mut self, jobs: &[Job]) -> Result<Vec<Vec<PutOutcome>>> {
         if jobs.is_empty() {
             return Ok(Vec::new());
@@ -187,8 +207,9 @@ impl Writer {
         self.connection.set_commit(if synced { Commit::Synced } else { Commit::Handed })?;
         let now = self.clock.now();
         let retain_until = now.after(self.fence_retention);
+        let notices_max = self.notices_max;
         self.connection.write(|connection| {
-            let mut transaction = Transaction::new(connection, now, retain_until)?;
+            let mut transaction = Transaction::new(connection, now, retain_until, notices_max)?;
             let outcomes = jobs
                 .iter()
                 .map(|job| job.changes.iter().map(|change| transaction.apply(change)).collect())

@@ -8,14 +8,18 @@ use std::{
     path::Path,
     process::{Child, Command, Stdio},
     sync::Arc,
+    time::Duration,
 };
 
-use cache_core::{Clock, Condition, Put, PutOutcome, SystemClock, Tier, TierExt, Version};
+use cache_core::{
+    Change, Clock, Condition, Log, Position, Put, PutOutcome, SystemClock, Tier, TierExt, Version,
+};
 use cache_sqlite::SqliteTier;
 use diesel::{
     Connection, QueryableByName, RunQueryDsl, sql_query, sql_types::Text, sqlite::SqliteConnection,
 };
 use support::{entry, key};
+use tokio::time::timeout;
 
 /// What a process that this binary starts does, and the file that it does it to.
 const ROLE: &str = "CACHE_SQLITE_TEST_ROLE";
@@ -42,6 +46,7 @@ async fn the_other_process() {
     match role.as_str() {
         "share" => share(&tier, "theirs", "ours").await,
         "write for ever" => write_for_ever(&tier).await,
+        "remove for ever" => remove_for_ever(&tier).await,
         other => panic!("no role {other}"),
     }
     tier.close().await.unwrap();
@@ -80,6 +85,14 @@ async fn write_for_ever(tier: &Arc<SqliteTier>) {
     }
 }
 
+/// Says after each removal that it was acknowledged.
+async fn remove_for_ever(tier: &Arc<SqliteTier>) {
+    for i in 0.. {
+        tier.remove(key(&i.to_string())).await.expect("it is removed");
+        println!("acknowledged {i};");
+    }
+}
+
 /// An entry whose payload shows whether it is whole.
 fn whole(i: usize, clock: &dyn Clock) -> cache_core::Entry {
     entry(vec![(i % 251) as u8; 1 + i % 7 * 1_000], clock)
@@ -115,25 +128,7 @@ async fn two_processes_write_and_read_at_once_and_lose_nothing() {
 async fn a_killed_process_loses_nothing_that_was_acknowledged() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("cache.sqlite");
-    let mut other = start("write for ever", &file);
-    let mut acknowledged = None;
-    let lines = BufReader::new(other.stdout.take().unwrap()).lines();
-    for line in lines.map_while(Result::ok) {
-        // The test runner may have begun the line.
-        let Some((_, batch)) = line.trim_end_matches(';').split_once("acknowledged ") else {
-            continue;
-        };
-        let batch: usize = batch.parse().unwrap();
-        acknowledged = Some(batch);
-        if batch == 100 {
-            // Without a warning, in the middle of whatever it does. What it has said by now is
-            // still to be read.
-            other.kill().unwrap();
-        }
-    }
-    other.wait().unwrap();
-    let acknowledged = acknowledged.expect("it wrote");
-    assert!(acknowledged >= 100);
+    let acknowledged = kill_while_it_writes(start("write for ever", &file));
 
     let tier = SqliteTier::open(&file).unwrap();
     for i in 0..(acknowledged + 1) * 10 {
@@ -143,6 +138,62 @@ async fn a_killed_process_loses_nothing_that_was_acknowledged() {
     }
     tier.close().await.unwrap();
     assert_eq!(integrity(&file), "ok");
+}
+
+/// Reads the log while another process writes it, for which no bell rings here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_killed_process_removed_is_heard_of_elsewhere() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("cache.sqlite");
+    let tier = SqliteTier::open(&file).unwrap();
+    let log = tier.log().unwrap();
+    let mut at = log.end().await.unwrap();
+    let other = start("remove for ever", &file);
+    let killed = tokio::task::spawn_blocking(move || kill_while_it_writes(other));
+    let mut heard = Vec::new();
+    while !killed.is_finished() {
+        heard.extend(read_on(&*log, &mut at).await);
+    }
+    let acknowledged = killed.await.unwrap();
+    timeout(Duration::from_secs(20), async {
+        while heard.len() <= acknowledged {
+            heard.extend(read_on(&*log, &mut at).await);
+        }
+    })
+    .await
+    .expect("all that was acknowledged is heard of");
+    let expected: Vec<_> = (0..heard.len()).map(|i| Change::Key(key(&i.to_string()))).collect();
+    assert_eq!(heard, expected, "each once, in their order, and none is missing");
+}
+
+async fn read_on(log: &dyn Log, at: &mut Position) -> Vec<Change> {
+    let page = log.read(at, Duration::from_secs(1)).await.expect("the log answers");
+    assert!(!page.gap);
+    *at = page.next;
+    page.notices.into_iter().map(|notice| notice.change).collect()
+}
+
+/// Kills a process after its hundredth acknowledgement, without a warning and in the middle of
+/// whatever it does, and answers the last one that it gave.
+fn kill_while_it_writes(mut other: Child) -> usize {
+    let mut acknowledged = None;
+    let lines = BufReader::new(other.stdout.take().expect("it is piped")).lines();
+    for line in lines.map_while(Result::ok) {
+        // The test runner may have begun the line.
+        let Some((_, number)) = line.trim_end_matches(';').split_once("acknowledged ") else {
+            continue;
+        };
+        let number: usize = number.parse().expect("a number");
+        acknowledged = Some(number);
+        if number == 100 {
+            // What it has said by now is still to be read.
+            other.kill().expect("it runs, or has ended by itself");
+        }
+    }
+    other.wait().expect("it ends");
+    let acknowledged = acknowledged.expect("it wrote");
+    assert!(acknowledged >= 100);
+    acknowledged
 }
 
 fn integrity(file: &Path) -> String {

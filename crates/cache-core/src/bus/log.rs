@@ -103,7 +103,7 @@ pub struct Notice {
 }
 
 /// What has changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Change {
     /// A key was removed or inserted.
     Key(Key),

@@ -112,12 +112,25 @@ impl<V: Send + Sync + 'static> Near<V> {
             .unwrap_or(PutOutcome::Superseded)
     }
 
-    /// Keeps a value that a caller wrote. Fills that began before are refused from now on.
-    pub(super) fn insert(&self, key: &Key, value: Arc<V>, entry: &Entry) -> PutOutcome {
-        self.fences.advance(key.text(), |mark| {
+    /// Keeps a value that a caller wrote, and that is in the tiers below already: `fence` was read
+    /// before it was put there. If the key has moved since, somebody else has written, and which of
+    /// the two is newer only the tiers know: then nothing is kept. Without a tier below there is no
+    /// fence, and the last one counts. Fills that began before are refused from now on.
+    pub(super) fn insert(
+        &self,
+        key: &Key,
+        value: Arc<V>,
+        entry: &Entry,
+        fence: Option<NearFence>,
+    ) -> PutOutcome {
+        let NearFence(seen) = fence.unwrap_or(NearFence(u64::MAX));
+        self.fences.advance_since(key.text(), seen, |mark| {
             let provenance = Provenance { seen: 0, digest: entry.digest() };
-            let outcome = self.store(key, value, entry, mark, provenance);
-            if outcome == PutOutcome::TooLarge {
+            let outcome = match mark {
+                Some(mark) => self.store(key, value, entry, mark, provenance),
+                None => PutOutcome::Skipped,
+            };
+            if matches!(outcome, PutOutcome::TooLarge | PutOutcome::Skipped) {
                 self.values.invalidate(key.text());
             }
             outcome
@@ -132,12 +145,18 @@ impl<V: Send + Sync + 'static> Near<V> {
     /// Forgets what a change has made wrong that another process, or this one, has made in the tier
     /// whose log is followed. What is younger than the change stays. Answers whether the key moved.
     pub(super) fn hear(&self, key: &Key, mark: u64, digest: u32) -> bool {
-        let is_younger =
-            |value: &NearValue<V>| value.seen >= mark || (digest != 0 && value.digest == digest);
-        if self.values.get(key.text()).is_some_and(|value| is_younger(&value)) {
+        // An insert of this process moved the key when it was kept here.
+        let is_own = |value: &NearValue<V>| digest != 0 && value.digest == digest;
+        if self.values.get(key.text()).is_some_and(|value| is_own(&value)) {
             return false;
         }
-        self.remove(key);
+        // The key moves even where a younger value stays: that may be evicted before a fill comes
+        // that looked before the change.
+        self.fences.advance(key.text(), |_| {
+            if self.values.get(key.text()).is_some_and(|value| value.seen < mark) {
+                self.values.invalidate(key.text());
+            }
+        });
         true
     }
 

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     Cache,
     item::Item,
+    near::NearFence,
     shared::{Prepared, Shared},
 };
 use crate::{
@@ -144,26 +145,37 @@ impl<V: Send + Sync + 'static> Shared<V> {
                 condition: Condition::Always,
             })
             .collect();
+        let mut fences = vec![None; puts.len()];
         let (below, result) = match &self.stack {
-            Some(stack) => stack.put_up(&puts).await,
+            Some(stack) => {
+                let read = |put: &Put| self.near_fence(&put.key);
+                fences = puts.iter().map(read).collect();
+                stack.put_up(&puts).await
+            }
             None => (vec![PutOutcome::Skipped; puts.len()], Ok(())),
         };
         let mut outcomes = Vec::with_capacity(below.len());
-        for ((key, prepared), below) in inserts.into_iter().zip(below) {
-            outcomes.push(self.insert_near(&key, prepared, below));
+        for (((key, prepared), below), fence) in inserts.into_iter().zip(below).zip(fences) {
+            outcomes.push(self.insert_near(&key, prepared, below, fence));
             self.flights.detach(&key);
         }
         result.map(|()| outcomes)
     }
 
-    fn insert_near(&self, key: &Key, prepared: Prepared<V>, below: PutOutcome) -> PutOutcome {
+    fn insert_near(
+        &self,
+        key: &Key,
+        prepared: Prepared<V>,
+        below: PutOutcome,
+        fence: Option<NearFence>,
+    ) -> PutOutcome {
         let Some(near) = &self.near else { return below };
         if below == PutOutcome::Superseded {
             // The tiers know a newer version than this one, and than what the near tier holds.
             near.remove(key);
             return below;
         }
-        match (near.insert(key, prepared.value, &prepared.entry), below) {
+        match (near.insert(key, prepared.value, &prepared.entry, fence), below) {
             (PutOutcome::Superseded, _) => PutOutcome::Superseded,
             (near, PutOutcome::Skipped) => near,
             (_, below) => below,

@@ -3,6 +3,8 @@
 //! Moka itself cannot be modelled: a locked map stands in for it. All that decides whether a value
 //! may be kept is in `Fences`, and the near tier's own functions are repeated here line by line.
 
+mod copies;
+
 use std::{
     collections::HashMap,
     panic,

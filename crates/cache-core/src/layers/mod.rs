@@ -1,11 +1,24 @@
 //! Wrappers: a tier in, a tier out.
 
+mod breaker;
+mod call;
+mod circuit;
+mod guard;
+mod jitter;
+mod limit;
 mod observe;
+mod patience;
+mod retry;
 mod timeout;
 
 use std::sync::Arc;
 
+pub use breaker::{Breaker, BreakerConfig, BreakerState, breaker};
+pub use guard::{Guard, Guarded, guard};
+pub use limit::{CallLimit, limit};
 pub use observe::Observed;
+pub use patience::patience;
+pub use retry::{RetryConfig, retry};
 pub use timeout::timeout;
 
 use crate::tier::Tier;

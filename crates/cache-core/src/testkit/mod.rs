@@ -38,14 +38,20 @@
 //!
 //! cache_core::conformance_tests!(MemoryTier, Some(Memory::new()));
 //! ```
+//!
+//! A tier that has a log or leases runs `log_conformance_tests!` and `lease_conformance_tests!` as
+//! well.
 
 pub mod conformance;
 mod faults;
 pub mod fuzzing;
 mod model;
 mod services;
+mod suite;
 
-pub use conformance::Harness;
+pub use conformance::{
+    Harness, leases as lease_conformance, log as log_conformance, log::LogHarness,
+};
 pub use faults::{Fault, Faults};
 pub use model::Model;
 pub use services::{left_out, service_url, unique_name};

@@ -10,14 +10,17 @@ mod repair;
 
 use std::{
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use parking_lot::Mutex;
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{near::Provenance, shared::Shared};
@@ -54,7 +57,8 @@ pub(super) struct Coherence {
     cut_after: Duration,
     /// The logs, of the topmost tier first.
     logs: Vec<Followed>,
-    is_following: AtomicBool,
+    /// Until when calls wait for the logs: from the first call on.
+    begin_by: OnceLock<Instant>,
     /// How many of the logs have been reached.
     begun: watch::Sender<usize>,
     lag: Mutex<LatencyHistogram>,
@@ -85,7 +89,7 @@ impl Coherence {
             when_cut,
             cut_after,
             logs: tiers.filter_map(followed).collect(),
-            is_following: AtomicBool::new(false),
+            begin_by: OnceLock::new(),
             begun: watch::Sender::new(0),
             lag: Mutex::new(LatencyHistogram::new()),
             stop: CancellationToken::new(),
@@ -152,13 +156,17 @@ impl<V: Send + Sync + 'static> Shared<V> {
         if *coherence.begun.borrow() == coherence.logs.len() {
             return;
         }
-        if !coherence.is_following.swap(true, Ordering::AcqRel) {
+        let begin_by = *coherence.begin_by.get_or_init(|| {
             self.spawn_followers();
+            Instant::now() + BEGIN_WITHIN
+        });
+        if Instant::now() >= begin_by {
+            return;
         }
         let mut begun = coherence.begun.subscribe();
         let all = begun.wait_for(|begun| *begun == coherence.logs.len());
         // Who gives up takes no harm: the near tier is emptied when a log is reached later.
-        let _ = timeout(BEGIN_WITHIN, all).await;
+        let _ = timeout_at(begin_by, all).await;
     }
 
     fn spawn_followers(self: &Arc<Self>) {

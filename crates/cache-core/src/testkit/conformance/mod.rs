@@ -5,6 +5,8 @@ mod basics;
 mod fences;
 mod histories;
 mod hostile;
+pub mod leases;
+pub mod log;
 mod versions;
 
 use std::{sync::Arc, time::Duration};
@@ -12,7 +14,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::unique_name;
+use super::{suite::properties, unique_name};
 use crate::{
     clock::{Clock, ManualClock},
     entry::{CodecId, Entry, Ttl, Version},
@@ -91,62 +93,10 @@ fn fresh_namespace() -> Namespace {
     Namespace::new(&unique_name("conformance")).expect("a unique name is a valid namespace")
 }
 
-/// Declares the properties once: as functions over a harness, as a list, and as tests.
-macro_rules! properties {
-    ($($module:ident: $($property:ident),+;)+) => {
-        /// The names of all properties, in the order in which they run.
-        pub const PROPERTIES: &[&str] = &[$($(stringify!($property)),+),+];
-
-        $($(
-            #[doc = concat!("Checks the property `", stringify!($property), "`.")]
-            ///
-            /// # Panics
-            ///
-            /// When the tier does not have it.
-            pub async fn $property(harness: &dyn Harness) {
-                $module::$property(&Ground::new(harness).await).await;
-            }
-        )+)+
-
-        /// Runs every property, and answers with the names of those that the tier does not have.
-        ///
-        /// Meant for tests of the suite itself: [`conformance_tests!`](crate::conformance_tests)
-        /// makes each property a test of its own.
-        pub async fn violations(harness: Arc<dyn Harness>) -> Vec<&'static str> {
-            let mut violated = Vec::new();
-            $($({
-                let harness = Arc::clone(&harness);
-                let run = tokio::spawn(async move { $property(&*harness).await });
-                if run.await.is_err() {
-                    violated.push(stringify!($property));
-                }
-            })+)+
-            violated
-        }
-
-        /// Makes every property of the conformance suite a test.
-        ///
-        /// The first argument is the type under test, which names the tests' subject. The second
-        /// is an expression, in an async context, for an `Option` of a
-        /// [`Harness`](crate::testkit::Harness): nothing when the server for it is not there, which
-        /// passes after a word about it (see [`service_url`](crate::testkit::service_url)).
-        #[macro_export]
-        macro_rules! conformance_tests {
-            ($tier:ident, $harness:expr) => {
-                $($(
-                    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                    async fn $property() {
-                        if let Some(harness) = $harness {
-                            $crate::testkit::conformance::$property(&harness).await;
-                        }
-                    }
-                )+)+
-            };
-        }
-    };
-}
-
 properties! {
+    /// Makes every property of the conformance suite a test, over a
+    /// [`Harness`](crate::testkit::Harness).
+    conformance_tests in conformance over Harness;
     basics:
         a_missing_key_is_absent,
         what_is_put_is_got,

@@ -1,11 +1,15 @@
 //! A tier that fails when it is told to.
 
-use std::{fmt, sync::Arc};
+mod leases;
+mod log;
+
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
+use self::{leases::FaultyLeases, log::FaultyLog};
 use crate::{
     bus::Log,
     error::{Error, ErrorKind, Result},
@@ -24,6 +28,13 @@ pub enum Fault {
     LoseAnswer,
     /// The call never returns.
     Hang,
+    /// The call is carried out after this long, by tokio's clock.
+    Delay(Duration),
+    /// A log tells each notice of the page twice, as it may. Other calls are carried out.
+    Duplicate,
+    /// A log tells the notices of a page in another order, as it may: those of one key keep theirs.
+    /// Other calls are carried out.
+    Reorder,
 }
 
 /// The handle on a fault-injecting layer. Clones share it.
@@ -49,7 +60,7 @@ impl Faults {
         Self::default()
     }
 
-    /// The layer. Every tier that it wraps obeys this handle.
+    /// The layer. Every tier that it wraps obeys this handle, and so do its log and its leases.
     #[must_use]
     pub fn layer(&self) -> impl Layer + use<> {
         let faults = self.clone();
@@ -86,8 +97,19 @@ impl Faults {
     }
 
     async fn meet<T>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
-        match self.next() {
-            None => call.await,
+        Self::suffer(self.next(), call).await
+    }
+
+    async fn suffer<T>(
+        fault: Option<Fault>,
+        call: impl Future<Output = Result<T>> + Send,
+    ) -> Result<T> {
+        match fault {
+            None | Some(Fault::Duplicate | Fault::Reorder) => call.await,
+            Some(Fault::Delay(span)) => {
+                tokio::time::sleep(span).await;
+                call.await
+            }
             Some(Fault::Fail(kind)) => Err(Error::new(kind, "an injected fault")),
             Some(Fault::Hang) => std::future::pending().await,
             Some(Fault::LoseAnswer) => {
@@ -140,11 +162,14 @@ impl Tier for Faulty {
     }
 
     fn log(&self) -> Option<Arc<dyn Log>> {
-        self.inner.log()
+        let faults = self.faults.clone();
+        self.inner.log().map(|inner| Arc::new(FaultyLog { faults, inner }) as Arc<dyn Log>)
     }
 
     fn leases(&self) -> Option<Arc<dyn Leases>> {
-        self.inner.leases()
+        let faults = self.faults.clone();
+        let faulty = |inner| Arc::new(FaultyLeases { faults, inner }) as Arc<dyn Leases>;
+        self.inner.leases().map(faulty)
     }
 
     async fn close(&self) -> Result<()> {
@@ -155,5 +180,71 @@ impl Tier for Faulty {
 impl fmt::Debug for Faulty {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Faulty").field(&self.inner).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::{
+        bus::{Change, Notice, Position},
+        clock::ManualClock,
+        memory::MemoryTier,
+        tier::TierExt,
+        units::ByteSize,
+    };
+
+    fn faulty() -> (Faults, Arc<dyn Tier>) {
+        let memory = MemoryTier::shared(ByteSize::mib(1), Arc::new(ManualClock::new()));
+        let faults = Faults::new();
+        let tier = faults.layer().wrap(memory);
+        (faults, tier)
+    }
+
+    fn key(text: &str) -> Key {
+        Namespace::new("n").unwrap().key(text).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_log_may_tell_twice_and_in_another_order_but_keeps_that_of_each_key() {
+        let (faults, tier) = faulty();
+        let log = tier.log().unwrap();
+        let start: Position = log.end().await.unwrap();
+        for text in ["a", "b", "a"] {
+            tier.remove(key(text)).await.unwrap();
+        }
+        let told = async || {
+            let text = |notice: Notice| match notice.change {
+                Change::Key(key) => format!("{}{}", key.text(), notice.mark),
+                other => panic!("{other:?}"),
+            };
+            let page = log.read(&start, Duration::ZERO).await.unwrap();
+            page.notices.into_iter().map(text).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(told().await, "a1 b2 a3");
+        faults.always(Fault::Duplicate);
+        assert_eq!(told().await, "a1 a1 b2 b2 a3 a3");
+        faults.always(Fault::Reorder);
+        assert_eq!(told().await, "b2 a1 a3");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn log_and_leases_obey_the_handle_of_their_tier() {
+        let (faults, tier) = faulty();
+        let (log, leases) = (tier.log().unwrap(), tier.leases().unwrap());
+        faults.always(Fault::Fail(ErrorKind::Unavailable));
+        assert!(log.end().await.is_err() && log.beat().await.is_err());
+        let period = Duration::from_secs(60);
+        assert!(leases.acquire(&key("k"), period).await.is_err());
+        faults.always(Fault::LoseAnswer);
+        assert!(leases.acquire(&key("k"), period).await.is_err());
+        faults.always(Fault::Delay(Duration::from_secs(2)));
+        let began = Instant::now();
+        assert_eq!(leases.acquire(&key("k"), period).await.unwrap(), None, "it was carried out");
+        assert_eq!(began.elapsed(), Duration::from_secs(2));
+        faults.heal();
+        assert!(log.end().await.is_ok());
     }
 }

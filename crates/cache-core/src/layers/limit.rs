@@ -1,0 +1,217 @@
+//! A limit on the calls to a tier at the same time.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::timeout,
+};
+
+use super::Layer;
+use crate::{
+    bus::Log,
+    error::{Error, ErrorKind, Result},
+    key::{Key, Namespace},
+    lease::Leases,
+    tier::{Lookup, Put, PutOutcome, Removal, Tier, TierInfo, Usage},
+};
+
+/// How many calls a tier gets at the same time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallLimit {
+    /// Calls under way at the same time, at least one.
+    pub calls: usize,
+    /// Calls that wait for their turn. Whoever comes then fails at once.
+    pub waiting: usize,
+    /// How long a call waits at most.
+    pub wait: Duration,
+}
+
+impl Default for CallLimit {
+    /// So many that a healthy service does not meet them: what is bounded is the memory that a hung
+    /// server's callers take.
+    fn default() -> Self {
+        Self { calls: 8_192, waiting: 8_192, wait: Duration::from_millis(20) }
+    }
+}
+
+/// A layer that lets only so many calls through at the same time; the others wait in their order.
+///
+/// A call that finds too many waiting, or has waited too long, fails with
+/// [`Overloaded`](ErrorKind::Overloaded) and has not happened.
+#[must_use]
+pub fn limit(limit: CallLimit) -> impl Layer {
+    move |inner: Arc<dyn Tier>| {
+        Arc::new(Limited { turns: Turns::new(limit.clone()), inner }) as Arc<dyn Tier>
+    }
+}
+
+struct Limited {
+    turns: Turns,
+    inner: Arc<dyn Tier>,
+}
+
+impl Limited {
+    async fn turn(&self) -> Result<SemaphorePermit<'_>> {
+        self.turns.take(&self.info().name).await
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl Tier for Limited {
+    fn info(&self) -> &TierInfo {
+        self.inner.info()
+    }
+
+    async fn get(&self, key: &Key) -> Result<Lookup> {
+        let _turn = self.turn().await?;
+        self.inner.get(key).await
+    }
+
+    async fn get_many(&self, keys: &[Key]) -> Result<Vec<Lookup>> {
+        let _turn = self.turn().await?;
+        self.inner.get_many(keys).await
+    }
+
+    async fn put_many(&self, puts: &[Put]) -> Result<Vec<PutOutcome>> {
+        let _turn = self.turn().await?;
+        self.inner.put_many(puts).await
+    }
+
+    async fn remove_many(&self, removals: &[Removal]) -> Result<()> {
+        let _turn = self.turn().await?;
+        self.inner.remove_many(removals).await
+    }
+
+    async fn clear(&self, namespace: &Namespace) -> Result<()> {
+        let _turn = self.turn().await?;
+        self.inner.clear(namespace).await
+    }
+
+    /// Not limited: it asks for the server, not for us.
+    async fn ping(&self) -> Result<()> {
+        self.inner.ping().await
+    }
+
+    async fn usage(&self) -> Result<Usage> {
+        let _turn = self.turn().await?;
+        self.inner.usage().await
+    }
+
+    fn log(&self) -> Option<Arc<dyn Log>> {
+        self.inner.log()
+    }
+
+    fn leases(&self) -> Option<Arc<dyn Leases>> {
+        self.inner.leases()
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.inner.close().await
+    }
+}
+
+impl fmt::Debug for Limited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Limited").field(&self.turns.limit).field(&self.inner).finish()
+    }
+}
+
+/// The turns of a tier's calls.
+#[derive(Debug)]
+pub(super) struct Turns {
+    limit: CallLimit,
+    free: Semaphore,
+    waiting: AtomicUsize,
+}
+
+impl Turns {
+    pub(super) fn new(limit: CallLimit) -> Self {
+        let free = Semaphore::new(limit.calls.clamp(1, Semaphore::MAX_PERMITS));
+        Self { limit, free, waiting: AtomicUsize::new(0) }
+    }
+
+    /// A turn at the tier `name`, given back when dropped. A dropped wait takes none.
+    pub(super) async fn take(&self, name: &str) -> Result<SemaphorePermit<'_>> {
+        if let Ok(turn) = self.free.try_acquire() {
+            return Ok(turn);
+        }
+        let _place = Place::take(&self.waiting, self.limit.waiting)
+            .ok_or_else(|| self.overloaded(name, "too many calls wait for their turn"))?;
+        match timeout(self.limit.wait, self.free.acquire()).await {
+            Ok(turn) => Ok(turn.expect("the semaphore is never closed")),
+            Err(_) => Err(self.overloaded(name, "a call has waited too long for its turn")),
+        }
+    }
+
+    fn overloaded(&self, name: &str, what: &str) -> Error {
+        let CallLimit { calls, waiting, wait } = &self.limit;
+        let message =
+            format!("{name}: {what} (at once {calls}, waiting {waiting}, for {wait:?} at most)");
+        Error::new(ErrorKind::Overloaded, message)
+            .hint("see why the tier is slow, or raise the limit of its calls")
+    }
+}
+
+/// A place among those who wait.
+struct Place<'w>(&'w AtomicUsize);
+
+impl<'w> Place<'w> {
+    fn take(waiting: &'w AtomicUsize, max: usize) -> Option<Self> {
+        let place = Self(waiting);
+        // Where it is one too many, dropping the place takes it back.
+        (waiting.fetch_add(1, Ordering::Relaxed) < max).then_some(place)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::{FutureExt, poll};
+
+    use super::*;
+
+    fn turns(calls: usize, waiting: usize) -> Turns {
+        Turns::new(CallLimit { calls, waiting, wait: Duration::from_millis(10) })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_waits_for_its_turn_and_no_longer_than_it_may() {
+        let turns = turns(1, 8);
+        let first = turns.take("t").await.expect("it is free");
+        let mut second = std::pin::pin!(turns.take("t"));
+        assert!(poll!(&mut second).is_pending());
+        drop(first);
+        let _second = second.await.expect("its turn has come");
+        let error = turns.take("t").await.expect_err("nobody goes");
+        assert_eq!(error.kind(), ErrorKind::Overloaded);
+        assert!(!error.may_have_happened());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_finds_too_many_waiting_fails_at_once() {
+        let turns = turns(1, 1);
+        let _first = turns.take("t").await.expect("it is free");
+        let mut second = Box::pin(turns.take("t"));
+        assert!(poll!(&mut second).is_pending());
+        let third = turns.take("t").now_or_never().expect("it does not wait");
+        assert_eq!(third.map(drop).map_err(|error| error.kind()), Err(ErrorKind::Overloaded));
+        // Who leaves gives the place back.
+        drop(second);
+        assert!(poll!(Box::pin(turns.take("t"))).is_pending());
+    }
+}
