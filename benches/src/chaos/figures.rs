@@ -94,7 +94,10 @@ impl Figures {
             history.iter().filter(failed).filter(|seen| seen.record.act.is_read() == read).count()
         };
         let stall = |read: bool| {
-            let calls = history.iter().filter(|seen| seen.record.act.is_read() == read);
+            // Not the first calls of all: they make connections and tables.
+            let calls = history.iter().filter(|seen| {
+                seen.record.act.is_read() == read && seen.record.begin_us >= before.begin_us
+            });
             let counted = calls.filter(|Seen { node, record }| {
                 let is_stopped =
                     scenario.fault.stops_a_node() && scenario.fault.node() == Some(*node);
