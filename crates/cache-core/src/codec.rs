@@ -13,7 +13,8 @@ use crate::{
 /// Turns values of one type into payloads and back.
 pub trait Codec<V>: fmt::Debug + Send + Sync + 'static {
     /// The id that is stored with every payload. A payload of another id is a miss, so a change of
-    /// codec never misreads what the last one wrote. Choose ids of your own from 0x8000 on.
+    /// codec never misreads what the last one wrote. Choose ids of your own from 0x8000 on; 0 is
+    /// taken by entries without a value ([`CodecId::ABSENT`]).
     fn id(&self) -> CodecId;
 
     /// Encodes a value.

@@ -75,6 +75,12 @@ impl Ttl {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CodecId(pub u16);
 
+impl CodecId {
+    /// The id of an entry that says that the source has no value: its payload is empty. No codec
+    /// has it.
+    pub const ABSENT: Self = Self(0);
+}
+
 /// One value in its stored form, with its deadlines.
 ///
 /// Deadlines are absolute, so copying an entry to another tier never lengthens its life (promise
@@ -88,7 +94,7 @@ pub struct Entry {
     pub codec: CodecId,
     /// The value's version at its source, if the source has versions.
     pub version: Option<Version>,
-    /// When the value was loaded or written.
+    /// When the value's load began, or it was inserted.
     pub created_at: Timestamp,
     /// Until when it counts as fresh.
     pub fresh_until: Timestamp,
@@ -115,6 +121,12 @@ impl Entry {
             load_cost_us: 0,
             tags: Tags::none(),
         }
+    }
+
+    /// An entry of `created_at` that says that the source has no value.
+    #[must_use]
+    pub fn absent(created_at: Timestamp, ttl: Ttl) -> Self {
+        Self::new(Bytes::new(), CodecId::ABSENT, created_at, ttl)
     }
 
     /// The same entry as `version` of the source's value.

@@ -29,6 +29,8 @@ pub enum ErrorKind {
     InvalidTtl,
     /// The loader did not bring a value: it panicked, was dropped, or failed for another caller.
     Load,
+    /// The source answered with a version older than the one that was asked for.
+    Outdated,
     /// More is asked at once than a limit allows.
     Overloaded,
     /// The tier's server lost data: what it had was given up, and the next call finds it empty.
@@ -48,7 +50,12 @@ impl ErrorKind {
     const fn is_transient(self) -> bool {
         matches!(
             self,
-            Self::Full | Self::LostData | Self::Overloaded | Self::Timeout | Self::Unavailable
+            Self::Full
+                | Self::LostData
+                | Self::Outdated
+                | Self::Overloaded
+                | Self::Timeout
+                | Self::Unavailable
         )
     }
 }

@@ -54,13 +54,11 @@ impl Fence {
         }
     }
 
-    /// The fence of the tier at `level` of a stack (the top is 0), unread when there is none. A
-    /// fence that is not a stack's is that of its top tier, the only one that was asked.
+    /// The fence of the tier at `level` (the top is 0), unread when there is none.
     #[must_use]
     pub fn part(&self, level: usize) -> Self {
         match &self.0 {
             Repr::Stack(parts) => parts.get(level).cloned().unwrap_or(Self::unread()),
-            Repr::Mark(_) if level == 0 => self.clone(),
             Repr::Unread | Repr::Mark(_) => Self::unread(),
         }
     }

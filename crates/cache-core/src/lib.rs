@@ -26,7 +26,8 @@ pub mod wire;
 
 pub use bus::{Author, Change, Log, MemoryLog, Notice, Page, Position};
 pub use cache::{
-    Builder, Cache, FLIGHTS_MAX, Hit, Item, LoadError, Loaded, Origin, SourceError, WhenCut,
+    Builder, Cache, FLIGHTS_MAX, Freshness, Hit, Item, LoadError, Loaded, Origin, Policy, Previous,
+    Read, Reply, Session, SourceError, WhenCut,
 };
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 #[cfg(feature = "postcard")]

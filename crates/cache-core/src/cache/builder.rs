@@ -11,12 +11,13 @@ use super::{
     flights::Flights,
     metrics::Metrics,
     near::Near,
+    policy::{Dice, Policy},
     shared::Shared,
 };
 use crate::{
     clock::{Clock, SystemClock},
     codec::{Codec, Json},
-    entry::{PAYLOAD_LEN_MAX, TTL_MAX, Ttl},
+    entry::{PAYLOAD_LEN_MAX, TTL_MAX},
     error::{Error, ErrorKind, Result},
     event::Events,
     key::Namespace,
@@ -42,8 +43,9 @@ impl<V: Send + Sync + 'static> Cache<V> {
             near: Some(ByteSize::mib(64)),
             near_ttl: TTL_MAX,
             tiers: Vec::new(),
-            ttl: Ttl::fresh(Duration::from_secs(300)),
-            load_timeout: Duration::from_secs(30),
+            policy: Policy::default(),
+            seed: None,
+            events: None,
             payload_len_max: PAYLOAD_LEN_MAX,
             clock: None,
             when_cut: WhenCut::default(),
@@ -81,8 +83,9 @@ pub struct Builder<V> {
     near: Option<ByteSize>,
     near_ttl: Duration,
     tiers: Vec<Arc<dyn Tier>>,
-    ttl: Ttl,
-    load_timeout: Duration,
+    policy: Policy,
+    seed: Option<u64>,
+    events: Option<Events>,
     payload_len_max: usize,
     clock: Option<Arc<dyn Clock>>,
     when_cut: WhenCut,
@@ -114,19 +117,66 @@ impl<V: Send + Sync + 'static> Builder<V> {
         self
     }
 
-    /// How long a value is fresh, unless its [`Item`](crate::Item) says otherwise.
-    pub fn ttl(self, fresh: Duration) -> Self {
-        Self { ttl: Ttl { fresh, ..self.ttl }, ..self }
+    /// All settings of time at once: see [`Policy`] for each, and how they work together.
+    pub fn policy(self, policy: Policy) -> Self {
+        Self { policy, ..self }
     }
 
-    /// How long after that a value may still be served, when its load fails.
+    /// How long a value is fresh, unless its [`Item`](crate::Item) says otherwise.
+    pub fn ttl(self, fresh: Duration) -> Self {
+        self.with(|policy| policy.ttl = fresh)
+    }
+
+    /// How long after that a value may still be served, when its load fails or is slow.
     pub fn max_stale(self, stale: Duration) -> Self {
-        Self { ttl: Ttl { stale, ..self.ttl }, ..self }
+        self.with(|policy| policy.max_stale = stale)
+    }
+
+    /// By which share of it, 0 to 0.5, the fresh time is shortened at random: [`Policy::jitter`].
+    pub fn jitter(self, share: f64) -> Self {
+        self.with(|policy| policy.jitter = share)
+    }
+
+    /// How eagerly values are refreshed before they expire, 0 (never) to 10:
+    /// [`Policy::early_refresh`].
+    pub fn early_refresh(self, eagerness: f64) -> Self {
+        self.with(|policy| policy.early_refresh = eagerness)
+    }
+
+    /// After which time a caller that waits for a load is answered by a stale value, if there is
+    /// one.
+    pub fn soft_timeout(self, limit: Duration) -> Self {
+        self.with(|policy| policy.soft_timeout = Some(limit))
     }
 
     /// How long a load may take. 30 s unless set, and at most what every tier remembers fences for.
     pub fn load_timeout(self, limit: Duration) -> Self {
-        Self { load_timeout: limit, ..self }
+        self.with(|policy| policy.load_timeout = limit)
+    }
+
+    /// Remembers for so long that the source has no value under a key.
+    pub fn negative_ttl(self, ttl: Duration) -> Self {
+        self.with(|policy| policy.negative_ttl = Some(ttl))
+    }
+
+    /// For how long after its last write a [`Session`](crate::Session) reads its own writes.
+    pub fn session_ttl(self, ttl: Duration) -> Self {
+        self.with(|policy| policy.session_ttl = ttl)
+    }
+
+    /// Makes jitter and early refreshes the same in every run, for tests and simulations.
+    pub fn seed(self, seed: u64) -> Self {
+        Self { seed: Some(seed), ..self }
+    }
+
+    /// Where the cache's events go, where several caches share one place. Its own unless set.
+    pub fn events(self, events: Events) -> Self {
+        Self { events: Some(events), ..self }
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Policy)) -> Self {
+        change(&mut self.policy);
+        self
     }
 
     /// The largest encoded value. 16 MiB unless set.
@@ -150,16 +200,19 @@ impl<V: Send + Sync + 'static> Builder<V> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidKey`] for the namespace, [`ErrorKind::InvalidTtl`], and
+    /// [`ErrorKind::InvalidKey`] for the namespace, those of [`Policy::validate`], and
     /// [`ErrorKind::Config`] when there is neither a near tier nor another one, two tiers have the
     /// same name, or a load may take longer than a tier remembers its fences.
     pub fn build(self) -> Result<Cache<V>> {
         let namespace = Namespace::new(&self.namespace)?;
         let clock = self.clock.unwrap_or_else(SystemClock::shared);
+        let policy = self.policy.validate()?;
         for tier in &self.tiers {
-            check_retention(&**tier, self.load_timeout)?;
+            check_retention(&**tier, policy.load_timeout)?;
         }
-        let events = Events::new();
+        let retentions = self.tiers.iter().map(|tier| tier.info().fence_retention);
+        let fence_retention = retentions.min().unwrap_or(Duration::MAX);
+        let events = self.events.unwrap_or_default();
         let observed: Vec<Arc<Observed>> =
             self.tiers.into_iter().map(|tier| Arc::new(Observed::new(tier))).collect();
         let tiers: Vec<Arc<dyn Tier>> =
@@ -191,8 +244,9 @@ impl<V: Send + Sync + 'static> Builder<V> {
             events,
             flights: Flights::new(),
             metrics: Metrics::default(),
-            ttl: self.ttl.validate()?,
-            load_timeout: self.load_timeout,
+            policy,
+            dice: Dice::new(self.seed),
+            fence_retention,
             payload_len_max: self.payload_len_max,
             tasks: TaskTracker::new(),
         })))
@@ -219,7 +273,7 @@ impl<V> fmt::Debug for Builder<V> {
             .field("namespace", &self.namespace)
             .field("near", &self.near)
             .field("tiers", &self.tiers)
-            .field("ttl", &self.ttl)
+            .field("policy", &self.policy)
             .finish_non_exhaustive()
     }
 }

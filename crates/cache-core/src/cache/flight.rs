@@ -1,30 +1,29 @@
 //! The way of a key that the near tier does not have: down the tiers, to the source, and back up.
 
-use std::{
-    collections::HashMap,
-    panic::AssertUnwindSafe,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
 
-use futures::FutureExt;
+use futures::{
+    FutureExt,
+    future::{Either, select},
+};
+use tokio::time::Instant;
 
 use super::{
-    flights::{Landing, Passenger, Pilot},
-    hit::{Hit, Origin},
-    item::{Item, Loaded},
+    flights::{Boarding, Landing, Passenger, Pilot},
+    hit::Hit,
+    item::Loaded,
     load_error::{Failure, SourceError},
-    near::NearFence,
-    shared::{Prepared, Shared},
+    look::Candidate,
+    reply::{Previous, Reply},
+    request::Rule,
+    shared::Shared,
 };
 use crate::{
-    entry::Entry,
+    clock::Timestamp,
+    entry::Version,
     error::{Error, ErrorKind},
-    fence::Fence,
     key::Key,
-    stack::Found,
     stats::{Operation, Outcome},
-    tier::{Condition, Put, PutOutcome},
 };
 
 /// What a flight is for.
@@ -36,42 +35,148 @@ pub(super) enum Wanted {
     Reload,
 }
 
-/// What is known of a key before its load.
-pub(super) struct Candidate<V> {
-    pub(super) key: Key,
-    near_fence: Option<NearFence>,
-    fence: Fence,
-    /// The best that was found: fresh, and the flight ends here, or stale, for when the load fails.
-    pub(super) hit: Option<Hit<V>>,
+/// What a flight looks for in the tiers before it asks the source.
+#[derive(Clone, Debug)]
+pub(super) struct Course {
+    pub(super) wanted: Wanted,
+    /// Only a value of this version or a newer one.
+    pub(super) version: Option<Version>,
+    /// Only a value that was made after this moment: the one from then is about to expire.
+    pub(super) newer_than: Option<Timestamp>,
+    pub(super) copies: Copies,
+    pub(super) absence: Absence,
+    /// The tags of what is loaded.
+    pub(super) tags: Vec<Arc<str>>,
 }
 
-/// What a load brought for one key (nothing: its source does not have it), and how long it took.
-type Brought<V> = Result<(Option<Item<V>>, Duration), Failure>;
+/// Which copies may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Copies {
+    All,
+    /// Not those that only this process has: other processes' writes reach them late.
+    Shared,
+}
+
+/// What the memory that the source has no value is to a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Absence {
+    /// An answer.
+    Answers,
+    /// A miss: the read's loader always brings a value.
+    Misses,
+}
+
+impl Course {
+    /// Any fresh value.
+    pub(super) const fn plain() -> Self {
+        Self {
+            wanted: Wanted::Fresh,
+            version: None,
+            newer_than: None,
+            copies: Copies::All,
+            absence: Absence::Answers,
+            tags: Vec::new(),
+        }
+    }
+
+    /// Whether every other read would have looked for the same, or for less.
+    fn is_plain(&self) -> bool {
+        self.wanted == Wanted::Fresh
+            && self.version.is_none()
+            && self.newer_than.is_none()
+            && self.copies == Copies::All
+    }
+}
+
+/// What was known of a key before its load, and what that brought.
+type Settling<V> = (Candidate<V>, Result<Brought<Reply<V>>, Failure>);
+
+/// What a load brought, and when.
+pub(super) struct Brought<T> {
+    pub(super) what: T,
+    pub(super) started_at: Timestamp,
+    pub(super) cost: Duration,
+}
+
+impl<T> Brought<T> {
+    fn map<U>(self, change: impl FnOnce(T) -> U) -> Brought<U> {
+        let Self { what, started_at, cost } = self;
+        Brought { what: change(what), started_at, cost }
+    }
+}
 
 impl<V: Send + Sync + 'static> Shared<V> {
     /// A flight of one key.
-    pub(super) async fn fly<F, Fut, I, E>(
+    pub(super) async fn fly<F, Fut, R, E>(
         self: Arc<Self>,
         pilot: Pilot<V>,
-        wanted: Wanted,
+        course: Course,
         loader: F,
     ) where
-        F: FnOnce() -> Fut + Send,
-        Fut: Future<Output = Result<I, E>> + Send,
-        I: Into<Item<V>> + Send,
+        F: FnOnce(Option<Previous<V>>) -> Fut + Send,
+        Fut: Future<Output = Result<R, E>> + Send,
+        R: Into<Reply<V>> + Send,
         E: SourceError,
     {
         self.follow_logs().await;
-        let candidate = self.look_below(&pilot.key, wanted).await;
-        let landing = if candidate.is_fresh() {
-            Ok(candidate.hit)
-        } else {
-            let loaded = self.load(1, async move { loader().await }).await;
-            let loaded = loaded.map(|(item, cost)| (Some(item.into()), cost));
-            let settled = self.settle(vec![(candidate, loaded)]).await;
-            settled.into_iter().next().expect("one candidate has one landing")
-        };
-        pilot.land(landing);
+        let Some((pilot, course, candidate)) = self.depart(pilot, course).await else { return };
+        let previous = candidate.previous.clone();
+        let loaded = self.load(1, async move { loader(previous).await }).await;
+        let loaded = loaded.map(|brought| brought.map(Into::into));
+        let settled = self.settle(vec![(candidate, loaded)], &course).await;
+        pilot.land(settled.into_iter().next().expect("one candidate has one landing"));
+    }
+
+    /// Lands a flight that the tiers can answer, unless what they have is to be refreshed early:
+    /// then another one departs, for whoever comes from now on.
+    async fn depart(
+        &self,
+        pilot: Pilot<V>,
+        course: Course,
+    ) -> Option<(Pilot<V>, Course, Candidate<V>)> {
+        let candidate = self.look_below(&pilot.key, &course).await;
+        if !candidate.is_answer() {
+            return Some((pilot, course, candidate));
+        }
+        let key = pilot.key.clone();
+        let early = candidate.hit.as_ref().is_some_and(|hit| self.policy.is_early(hit, &self.dice));
+        let made_at = candidate.hit.as_ref().map(|hit| self.made_at(hit));
+        pilot.land(Ok(candidate.hit));
+        if !(early && course.is_plain()) {
+            return None;
+        }
+        let Ok(Boarding::Lead(pilot)) = self.flights.board(&key) else { return None };
+        let course = Course { newer_than: made_at, ..course };
+        let candidate = self.look_below(&key, &course).await;
+        if candidate.is_answer() {
+            pilot.land(Ok(candidate.hit));
+            return None;
+        }
+        self.metrics.early_refreshes.add(1);
+        self.metrics.background_loads.add(1);
+        Some((pilot, course, candidate))
+    }
+
+    /// When a value that is a hit just now was made.
+    pub(super) fn made_at(&self, hit: &Hit<V>) -> Timestamp {
+        Timestamp::from_millis(self.clock.now().as_millis().saturating_sub(hit.age_ms))
+    }
+
+    /// Starts a flight that nobody waits for, unless there is one already.
+    pub(super) fn set_off<F, Fut, R, E>(self: &Arc<Self>, key: &Key, course: Course, loader: F)
+    where
+        F: FnOnce(Option<Previous<V>>) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<R, E>> + Send + 'static,
+        R: Into<Reply<V>> + Send + 'static,
+        E: SourceError,
+    {
+        if let Ok(Boarding::Lead(pilot)) = self.flights.board(key) {
+            self.metrics.background_loads.add(1);
+            if course.newer_than.is_some() {
+                self.metrics.early_refreshes.add(1);
+            }
+            self.tasks.spawn(Arc::clone(self).fly(pilot, course, loader));
+        }
     }
 
     /// A flight of several keys, with one call a tier and at most one of the loader.
@@ -88,12 +193,13 @@ impl<V: Send + Sync + 'static> Shared<V> {
         E: SourceError,
     {
         self.follow_logs().await;
+        let course = Course { wanted, ..Course::plain() };
         let keys: Vec<Key> = pilots.iter().map(|pilot| pilot.key.clone()).collect();
-        let candidates = self.look_below_many(&keys, wanted).await;
+        let candidates = self.look_below_many(&keys, &course).await;
         let mut open = Vec::new();
         let mut waiting = Vec::new();
         for (pilot, candidate) in pilots.into_iter().zip(candidates) {
-            if candidate.is_fresh() {
+            if candidate.is_answer() {
                 pilot.land(Ok(candidate.hit));
             } else {
                 open.push(candidate);
@@ -105,86 +211,59 @@ impl<V: Send + Sync + 'static> Shared<V> {
         }
         let texts: Vec<String> = open.iter().map(|c| c.key.text().to_owned()).collect();
         let loaded = self.load(texts.len(), async move { loader(texts).await }).await;
-        let settled = self.settle(hand_out(open, loaded)).await;
+        let settled = self.settle(hand_out(open, loaded), &course).await;
         for (pilot, landing) in waiting.into_iter().zip(settled) {
             pilot.land(landing);
         }
     }
 
-    /// Waits for a flight of `key`. Where that was a refresh and failed, a reader who joined it is
-    /// still answered by a stale value, if there is one.
-    pub(super) async fn arrive(&self, key: &Key, passenger: Passenger<V>) -> Landing<V> {
-        let wanted = passenger.wanted();
-        match passenger.arrive().await {
-            Err(failure) if wanted == Wanted::Reload => {
-                self.fall_back(self.look_below(key, Wanted::Fresh).await.hit, failure)
-            }
-            landing => landing,
-        }
-    }
-
-    /// Asks the tiers for one key. The near tier's fence is read before anything else.
-    async fn look_below(&self, key: &Key, wanted: Wanted) -> Candidate<V> {
-        let near_fence = self.near_fence(key);
-        // An earlier flight may have landed between the caller's look and this one.
-        if let Some(hit) = self.near_hit(key, wanted).filter(|hit| !hit.is_stale()) {
-            let hit = Some(hit);
-            return Candidate { key: key.clone(), near_fence, fence: Fence::unread(), hit };
-        }
-        let found = match &self.stack {
-            Some(stack) => stack.find(key, |entry| self.read(entry, wanted)).await.ok(),
-            None => None,
-        };
-        self.candidate(key, near_fence, found, wanted)
-    }
-
-    async fn look_below_many(&self, keys: &[Key], wanted: Wanted) -> Vec<Candidate<V>> {
-        let near_fences: Vec<_> = keys.iter().map(|key| self.near_fence(key)).collect();
-        let found = match &self.stack {
-            Some(stack) => stack.find_many(keys, |entry| self.read(entry, wanted)).await.ok(),
-            None => None,
-        };
-        let mut found = found.into_iter().flatten();
-        let candidate = |(key, fence)| self.candidate(key, fence, found.next(), wanted);
-        keys.iter().zip(near_fences).map(candidate).collect()
-    }
-
-    /// A reload takes nothing of what is there: every tier is asked, for its fence.
-    fn read(&self, entry: &Entry, wanted: Wanted) -> Option<Arc<V>> {
-        match wanted {
-            Wanted::Fresh => self.decode(entry),
-            Wanted::Reload => None,
-        }
-    }
-
-    fn near_hit(&self, key: &Key, wanted: Wanted) -> Option<Hit<V>> {
-        match wanted {
-            Wanted::Fresh => Some(self.near_any(key)?.into_hit(self.clock.now())),
-            Wanted::Reload => None,
-        }
-    }
-
-    /// Takes what the tiers found, or a value that the near tier still has, stale or not.
-    pub(super) fn candidate(
+    /// Waits for a flight of `key`, as long as `rule` has a read wait: once the soft timeout has
+    /// passed, a stale value that the read would take answers it, and the flight goes on.
+    pub(super) async fn arrive(
         &self,
         key: &Key,
-        near_fence: Option<NearFence>,
-        found: Option<Found<Arc<V>>>,
-        wanted: Wanted,
-    ) -> Candidate<V> {
-        let key = key.clone();
-        let Found { hit, fence } = found.unwrap_or(Found { hit: None, fence: Fence::unread() });
-        let below = hit.map(|(level, entry, value)| {
-            if entry.is_fresh(self.clock.now()) {
-                self.near_fill(&key, &value, &entry, near_fence, &fence);
-            }
-            self.tier_hit(level, &entry, value)
-        });
-        let hit = match (below, self.near_hit(&key, wanted)) {
-            (Some(below), Some(near)) if below.is_stale() && near.age < below.age => Some(near),
-            (below, near) => below.or(near),
+        passenger: Passenger<V>,
+        rule: &Rule,
+    ) -> Landing<V> {
+        let arrival = self.land(key, passenger, rule);
+        let (Some(limit), true) = (self.policy.soft_timeout, rule.may_be_stale()) else {
+            return arrival.await;
         };
-        Candidate { key, near_fence, fence, hit }
+        let mut arrival = pin!(arrival);
+        if let Ok(landing) = tokio::time::timeout(limit, &mut arrival).await {
+            return landing;
+        }
+        let stale = match select(&mut arrival, pin!(self.last_resort(key, rule))).await {
+            Either::Left((landing, _)) => return landing,
+            Either::Right((stale, _)) => stale,
+        };
+        match stale {
+            Some(hit) => {
+                self.metrics.soft_timeouts.add(1);
+                self.metrics.stale_served.add(1);
+                Ok(Some(hit))
+            }
+            None => arrival.await,
+        }
+    }
+
+    /// Waits for a flight of `key` to its end. Where that had not looked for what this read would
+    /// take at last, and failed, this looks for it.
+    async fn land(&self, key: &Key, passenger: Passenger<V>, rule: &Rule) -> Landing<V> {
+        let wanted = passenger.wanted();
+        let landing = match passenger.arrive().await {
+            Err(failure) if wanted == Wanted::Reload || matches!(failure, Failure::Unlooked(_)) => {
+                self.fall_back(self.last_resort(key, rule).await, failure)
+            }
+            landing => landing,
+        };
+        rule.judge(landing)
+    }
+
+    /// The best that is there, when no load brings anything better.
+    async fn last_resort(&self, key: &Key, rule: &Rule) -> Option<Hit<V>> {
+        let candidate = self.look_below(key, &rule.course(Absence::Misses)).await;
+        candidate.hit.filter(|hit| rule.takes_at_last(hit))
     }
 
     /// Runs a loader of `keys` keys within its time, survives its panic, and tells how long it took.
@@ -192,11 +271,14 @@ impl<V: Send + Sync + 'static> Shared<V> {
         &self,
         keys: usize,
         loader: impl Future<Output = Result<T, E>> + Send,
-    ) -> Result<(T, Duration), Failure> {
+    ) -> Result<Brought<T>, Failure> {
         self.metrics.started_loads.add(keys);
-        let started = Instant::now();
+        let (started, started_at) = (Instant::now(), self.clock.now());
+        let limit = self.policy.load_timeout;
         let guarded = AssertUnwindSafe(loader).catch_unwind();
-        let result = match tokio::time::timeout(self.load_timeout, guarded).await {
+        let result = match tokio::time::timeout(limit, guarded).await {
+            // A process that was stopped finds the answer of before, and then the time of now.
+            Ok(_) if started.elapsed() > limit => Err(Failure::Cache(self.too_slow())),
             Ok(Ok(Ok(loaded))) => Ok(loaded),
             Ok(Ok(Err(error))) => Err(Failure::source(error)),
             Ok(Err(panic)) => Err(Failure::Cache(panicked(&*panic))),
@@ -205,74 +287,26 @@ impl<V: Send + Sync + 'static> Shared<V> {
         let outcome = if result.is_ok() { Outcome::Done } else { Outcome::Error };
         let cost = started.elapsed();
         self.metrics.loads.record(Operation::Load, outcome, cost, keys);
-        result.map(|loaded| (loaded, cost))
+        result.map(|what| Brought { what, started_at, cost })
     }
 
     /// Writes what was loaded to every tier and answers for each key. A key whose load failed is
     /// answered by its stale value, if it has one.
-    async fn settle(&self, each: Vec<(Candidate<V>, Brought<V>)>) -> Vec<Landing<V>> {
+    async fn settle(&self, each: Vec<Settling<V>>, course: &Course) -> Vec<Landing<V>> {
         let mut fills = Vec::new();
         let landings = each
             .into_iter()
-            .map(|(candidate, loaded)| match loaded {
-                Ok((Some(item), cost)) => Ok(Some(self.keep(candidate, item, cost, &mut fills))),
-                Ok((None, _)) => Ok(None),
-                Err(failure) => self.fall_back(candidate.hit, failure),
+            .map(|(candidate, loaded)| {
+                let stale = candidate.hit.clone();
+                match loaded.and_then(|brought| self.keep(candidate, brought, course, &mut fills)) {
+                    Ok(answer) => Ok(answer),
+                    Err(failure) if course.is_plain() => self.fall_back(stale, failure),
+                    Err(failure) => Err(Failure::Unlooked(Arc::new(failure))),
+                }
             })
             .collect();
         self.fill(fills).await;
         landings
-    }
-
-    /// The answer for a loaded value, which is added to `fills`. A value that cannot be stored is
-    /// answered all the same.
-    fn keep(
-        &self,
-        candidate: Candidate<V>,
-        item: Item<V>,
-        cost: Duration,
-        fills: &mut Vec<(Candidate<V>, Prepared<V>)>,
-    ) -> Hit<V> {
-        let version = item.version;
-        let (value, fresh_for) = match self.prepare(item, cost) {
-            Ok(prepared) => {
-                let Prepared { value, entry } = &prepared;
-                let kept = (Arc::clone(value), entry.fresh_until.since(entry.created_at));
-                fills.push((candidate, prepared));
-                kept
-            }
-            Err((value, error)) => {
-                self.metrics.uncacheable.add(1);
-                tracing::warn!(key = %candidate.key, %error, "a loaded value is not cached");
-                (value, self.ttl.fresh)
-            }
-        };
-        Hit { value, origin: Origin::Load, age: Duration::ZERO, fresh_for, version }
-    }
-
-    /// Fills the tiers from the bottom up, the near tier last, unless the key has moved meanwhile.
-    async fn fill(&self, fills: Vec<(Candidate<V>, Prepared<V>)>) {
-        let puts: Vec<Put> = fills
-            .iter()
-            .map(|(candidate, prepared)| Put {
-                key: candidate.key.clone(),
-                entry: prepared.entry.clone(),
-                condition: Condition::Unmoved(candidate.fence.clone()),
-            })
-            .collect();
-        let outcomes = match &self.stack {
-            // What failed is counted with its tier; the value is there, and the caller has it.
-            Some(stack) if !puts.is_empty() => stack.put_up(&puts).await.0,
-            _ => vec![PutOutcome::Skipped; puts.len()],
-        };
-        for ((candidate, prepared), outcome) in fills.into_iter().zip(outcomes) {
-            let Candidate { key, near_fence, fence, .. } = candidate;
-            if outcome == PutOutcome::Superseded {
-                self.metrics.superseded_fills.add(1);
-            } else {
-                self.near_fill(&key, &prepared.value, &prepared.entry, near_fence, &fence);
-            }
-        }
     }
 
     fn fall_back(&self, stale: Option<Hit<V>>, failure: Failure) -> Landing<V> {
@@ -280,42 +314,39 @@ impl<V: Send + Sync + 'static> Shared<V> {
             Some(hit) => {
                 self.metrics.stale_served.add(1);
                 tracing::warn!(namespace = %self.namespace, %failure, "load failed, a stale value is served");
-                Ok(Some(hit))
+                Ok(Some(Hit { fault: Some(Arc::new(failure)), ..hit }))
             }
             None => Err(failure),
         }
     }
 
     fn too_slow(&self) -> Error {
-        let message = format!("the load took longer than {:?}", self.load_timeout);
+        let message = format!("the load took longer than {:?}", self.policy.load_timeout);
         Error::new(ErrorKind::Timeout, message).hint("look at the source, or raise `load_timeout`")
-    }
-}
-
-impl<V> Candidate<V> {
-    fn is_fresh(&self) -> bool {
-        self.hit.as_ref().is_some_and(|hit| !hit.is_stale())
     }
 }
 
 /// Gives each key its part of what a batch loader brought.
 fn hand_out<V, M, I, E>(
     open: Vec<Candidate<V>>,
-    loaded: Result<(M, Duration), Failure>,
-) -> Vec<(Candidate<V>, Brought<V>)>
+    loaded: Result<Brought<M>, Failure>,
+) -> Vec<Settling<V>>
 where
     M: IntoIterator<Item = (String, I)>,
     I: Into<Loaded<V, E>>,
     E: SourceError,
 {
-    let mut loaded =
-        loaded.map(|(items, cost)| (items.into_iter().collect::<HashMap<String, I>>(), cost));
+    let mut loaded = loaded
+        .map(|brought| brought.map(|items| items.into_iter().collect::<HashMap<String, I>>()));
     let mut part = |text: &str| match &mut loaded {
-        Ok((items, cost)) => match items.remove(text).map(Into::into) {
-            Some(Loaded::Item(item)) => Ok((Some(item), *cost)),
-            Some(Loaded::Failed(error)) => Err(Failure::source(error)),
-            None => Ok((None, *cost)),
-        },
+        Ok(Brought { what, started_at, cost }) => {
+            let reply = match what.remove(text).map(Into::into) {
+                Some(Loaded::Item(item)) => Reply::Item(item),
+                Some(Loaded::Failed(error)) => return Err(Failure::source(error)),
+                None => Reply::Absent,
+            };
+            Ok(Brought { what: reply, started_at: *started_at, cost: *cost })
+        }
         Err(failure) => Err(failure.clone()),
     };
     open.into_iter()

@@ -2,7 +2,11 @@
 
 use std::{fmt, ops::Deref, sync::Arc, time::Duration};
 
-use crate::entry::Version;
+use super::load_error::Failure;
+use crate::{
+    clock::Timestamp,
+    entry::{Entry, Version},
+};
 
 /// A value, where it came from, how old it is and whether it is still fresh.
 ///
@@ -11,12 +15,60 @@ use crate::entry::Version;
 pub struct Hit<V> {
     pub(super) value: Arc<V>,
     pub(super) origin: Origin,
-    pub(super) age: Duration,
-    pub(super) fresh_for: Duration,
+    pub(super) age_ms: u64,
+    /// Below zero once it is stale.
+    pub(super) fresh_for_ms: i64,
     pub(super) version: Option<Version>,
+    pub(super) load_cost_us: u32,
+    /// Why its load brought nothing better.
+    pub(super) fault: Option<Arc<Failure>>,
+}
+
+/// Milliseconds since the epoch; a moment beyond what they can tell is the last that they can.
+fn signed(moment: Timestamp) -> i64 {
+    i64::try_from(moment.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// When a value was made, and until when it counts as fresh.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    pub(super) created_at: Timestamp,
+    pub(super) fresh_until: Timestamp,
+    pub(super) expires_at: Timestamp,
+}
+
+impl Times {
+    pub(super) const fn of(entry: &Entry) -> Self {
+        let Entry { created_at, fresh_until, expires_at, .. } = *entry;
+        Self { created_at, fresh_until, expires_at }
+    }
+
+    pub(super) fn is_fresh(&self, now: Timestamp) -> bool {
+        now < self.fresh_until
+    }
 }
 
 impl<V> Hit<V> {
+    /// The value `value` as it is answered at `now`.
+    pub(super) fn new(
+        value: Arc<V>,
+        origin: Origin,
+        times: Times,
+        version: Option<Version>,
+        load_cost_us: u32,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            value,
+            origin,
+            age_ms: now.as_millis().saturating_sub(times.created_at.as_millis()),
+            fresh_for_ms: signed(times.fresh_until).saturating_sub(signed(now)),
+            version,
+            load_cost_us,
+            fault: None,
+        }
+    }
+
     /// The value, shared with the near tier and with other callers.
     #[must_use]
     pub const fn value(&self) -> &Arc<V> {
@@ -35,28 +87,42 @@ impl<V> Hit<V> {
         &self.origin
     }
 
-    /// How long ago it was loaded or inserted, when this answer was made.
+    /// How long ago its load began, or it was inserted, when this answer was made.
     #[must_use]
     pub const fn age(&self) -> Duration {
-        self.age
+        Duration::from_millis(self.age_ms)
     }
 
-    /// Whether its fresh time was over: it is served because nothing better was to be had.
+    /// Whether its fresh time was over: it is served because nothing better was to be had, or the
+    /// caller was content with it.
     #[must_use]
     pub const fn is_stale(&self) -> bool {
-        self.fresh_for.is_zero()
+        self.fresh_for_ms <= 0
     }
 
     /// How long it still counted as fresh, when this answer was made; zero when it is stale.
     #[must_use]
     pub const fn fresh_for(&self) -> Duration {
-        self.fresh_for
+        let left = if self.is_stale() { 0 } else { self.fresh_for_ms.unsigned_abs() };
+        Duration::from_millis(left)
+    }
+
+    /// For how long it had been stale, when this answer was made; zero when it is fresh.
+    #[must_use]
+    pub const fn stale_for(&self) -> Duration {
+        let over = if self.is_stale() { self.fresh_for_ms.unsigned_abs() } else { 0 };
+        Duration::from_millis(over)
     }
 
     /// Its version at the source, if the source told one.
     #[must_use]
     pub const fn version(&self) -> Option<Version> {
         self.version
+    }
+
+    /// Whether a load brought it just now, so that nothing newer was to be had.
+    pub(super) fn is_loaded(&self) -> bool {
+        self.origin == Origin::Load && self.fault.is_none()
     }
 }
 
@@ -71,7 +137,12 @@ impl<V> Deref for Hit<V> {
 /// Shares the value: `V` itself need not be `Clone`.
 impl<V> Clone for Hit<V> {
     fn clone(&self) -> Self {
-        Self { value: Arc::clone(&self.value), origin: self.origin.clone(), ..*self }
+        Self {
+            value: Arc::clone(&self.value),
+            origin: self.origin.clone(),
+            fault: self.fault.clone(),
+            ..*self
+        }
     }
 }
 

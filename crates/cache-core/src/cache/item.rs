@@ -1,7 +1,8 @@
 //! A value on its way into a cache.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use super::policy::{Dice, Policy};
 use crate::{
     entry::{Ttl, Version},
     error,
@@ -23,43 +24,92 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Item<V> {
     pub(super) value: V,
+    pub(super) terms: Terms,
+}
+
+/// What is to be known of a value beside itself.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Terms {
     pub(super) version: Option<Version>,
-    fresh: Option<Duration>,
-    stale: Option<Duration>,
+    pub(super) fresh: Option<Duration>,
+    pub(super) stale: Option<Duration>,
+    pub(super) jitter: Option<f64>,
+    pub(super) storage: Storage,
+    pub(super) tags: Vec<Arc<str>>,
+}
+
+/// Whether a value is to be cached at all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Storage {
+    #[default]
+    Kept,
+    Refused,
 }
 
 impl<V> Item<V> {
     /// A value with the cache's own settings.
     #[must_use]
-    pub const fn new(value: V) -> Self {
-        Self { value, version: None, fresh: None, stale: None }
+    pub fn new(value: V) -> Self {
+        Self { value, terms: Terms::default() }
     }
 
     /// Says which version of the source's value this is: no tier replaces it by an older one.
     #[must_use]
     pub fn version(self, version: Version) -> Self {
-        Self { version: Some(version), ..self }
+        self.with(|terms| terms.version = Some(version))
     }
 
     /// Says how long this value is fresh, instead of the cache's own setting.
     #[must_use]
     pub fn ttl(self, fresh: Duration) -> Self {
-        Self { fresh: Some(fresh), ..self }
+        self.with(|terms| terms.fresh = Some(fresh))
     }
 
     /// Says how long after that it may be served when a load fails.
     #[must_use]
     pub fn max_stale(self, stale: Duration) -> Self {
-        Self { stale: Some(stale), ..self }
+        self.with(|terms| terms.stale = Some(stale))
     }
 
-    /// The item's own time to live over the cache's.
-    pub(super) fn ttl_or(&self, default: Ttl) -> error::Result<Ttl> {
-        Ttl {
-            fresh: self.fresh.unwrap_or(default.fresh),
-            stale: self.stale.unwrap_or(default.stale),
+    /// Says by which share of it, 0 to 0.5, the fresh time may be shortened at random. 0 for a value
+    /// whose time is exact, as when a market closes.
+    #[must_use]
+    pub fn jitter(self, share: f64) -> Self {
+        self.with(|terms| terms.jitter = Some(share))
+    }
+
+    /// Says that the value is not to be kept: it answers those who wait for its load, and nobody
+    /// after them. An insert of it fails.
+    #[must_use]
+    pub fn no_store(self) -> Self {
+        self.with(|terms| terms.storage = Storage::Refused)
+    }
+
+    /// Says by which tags it can be invalidated. They are added to those of the
+    /// [`Read`](crate::Read), which are the better place: tags that are known only when the load
+    /// has ended do not see what was invalidated during it.
+    #[must_use]
+    pub fn tags<T: AsRef<str>>(self, tags: impl IntoIterator<Item = T>) -> Self {
+        let tags: Vec<Arc<str>> = tags.into_iter().map(|tag| tag.as_ref().into()).collect();
+        self.with(|terms| terms.tags.extend(tags))
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Terms)) -> Self {
+        change(&mut self.terms);
+        self
+    }
+}
+
+impl Terms {
+    /// The item's own times to live over the cache's, the fresh one shortened by its jitter.
+    pub(super) fn ttl(&self, policy: &Policy, dice: &Dice) -> error::Result<Ttl> {
+        let jitter = self.jitter.map_or(policy.jitter, |share| share.clamp(0.0, 0.5));
+        let ttl = Ttl {
+            fresh: self.fresh.unwrap_or(policy.ttl),
+            stale: self.stale.unwrap_or(policy.max_stale),
         }
-        .validate()
+        .validate()?;
+        Ok(Ttl { fresh: dice.shorten(ttl.fresh, jitter), ..ttl })
     }
 }
 

@@ -50,8 +50,13 @@ impl<E: fmt::Display + fmt::Debug + Send + Sync + 'static> SourceError for E {}
 /// A failed load, as it is handed to callers whose loaders may have different error types.
 #[derive(Clone, Debug)]
 pub(super) enum Failure {
-    Source { error: Arc<dyn Any + Send + Sync>, text: Arc<str> },
+    Source {
+        error: Arc<dyn Any + Send + Sync>,
+        text: Arc<str>,
+    },
     Cache(Error),
+    /// Of a flight that had not looked for what others may be content with.
+    Unlooked(Arc<Self>),
 }
 
 impl Failure {
@@ -60,10 +65,16 @@ impl Failure {
         Self::Source { error: Arc::new(error), text }
     }
 
+    /// Whether the source lags behind what was asked for.
+    pub(super) fn is_outdated(&self) -> bool {
+        matches!(self, Self::Cache(error) if error.kind() == ErrorKind::Outdated)
+    }
+
     /// The failure as the caller's own type of error.
     pub(super) fn into_error<E: SourceError>(self) -> LoadError<E> {
         match self {
             Self::Cache(error) => LoadError::Cache(error),
+            Self::Unlooked(failure) => Arc::unwrap_or_clone(failure).into_error(),
             Self::Source { error, text } => match error.downcast::<E>() {
                 Ok(error) => LoadError::Source(error),
                 Err(_) => {
@@ -75,10 +86,17 @@ impl Failure {
     }
 }
 
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Cache(error)
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Source { text, .. } => f.write_str(text),
+            Self::Unlooked(failure) => fmt::Display::fmt(failure, f),
             Self::Cache(error) => fmt::Display::fmt(error, f),
         }
     }

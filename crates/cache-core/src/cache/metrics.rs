@@ -33,6 +33,12 @@ pub(super) struct Metrics {
     pub(super) superseded_fills: Counter,
     pub(super) undecodable: Counter,
     pub(super) uncacheable: Counter,
+    pub(super) early_refreshes: Counter,
+    pub(super) background_loads: Counter,
+    pub(super) soft_timeouts: Counter,
+    pub(super) stale_at_once: Counter,
+    pub(super) negatives: Counter,
+    pub(super) not_modified: Counter,
 }
 
 /// A number that only grows.
@@ -108,6 +114,12 @@ impl Metrics {
             superseded_fills: self.superseded_fills.get(),
             undecodable: self.undecodable.get(),
             uncacheable: self.uncacheable.get(),
+            early_refreshes: self.early_refreshes.get(),
+            background_loads: self.background_loads.get(),
+            stale_at_once: self.stale_at_once.get(),
+            soft_timeouts: self.soft_timeouts.get(),
+            negatives: self.negatives.get(),
+            not_modified: self.not_modified.get(),
             load_latency,
             ..CacheStats::default()
         }

@@ -6,11 +6,17 @@ mod flight;
 mod flights;
 mod hit;
 mod item;
+mod keep;
 mod load_error;
 mod loading;
+mod look;
 mod metrics;
 mod near;
+mod policy;
+mod reply;
+mod request;
 mod runway;
+mod session;
 mod shared;
 mod write;
 
@@ -18,16 +24,21 @@ use std::{fmt, sync::Arc, time::Duration};
 
 pub use builder::Builder;
 pub use coherence::WhenCut;
-use flight::Wanted;
+use flight::Course;
 pub use flights::FLIGHTS_MAX;
 pub use hit::{Hit, Origin};
 pub use item::{Item, Loaded};
 pub use load_error::{LoadError, SourceError};
-use shared::Shared;
+pub use policy::Policy;
+pub use reply::{Previous, Reply};
+pub use request::{Freshness, Read};
+pub use session::Session;
+use shared::{Glance, Shared};
 
 use crate::{
     error::{Error, ErrorKind, Result},
-    key::{Key, Namespace},
+    event::Events,
+    key::Namespace,
     stack::Stack,
     stats::CacheStats,
     tier::check_batch,
@@ -79,7 +90,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
     #[must_use]
     pub fn peek(&self, key: &str) -> Option<Hit<V>> {
         let now = self.0.clock.now();
-        self.0.near.as_ref()?.get(key, now).map(|value| value.into_hit(now))
+        self.0.near.as_ref()?.get(key, now)?.into_hit(now)
     }
 
     /// The value under `key`, from the first tier that has it fresh, else the freshest stale one.
@@ -87,26 +98,27 @@ impl<V: Send + Sync + 'static> Cache<V> {
     /// # Errors
     ///
     /// [`ErrorKind::InvalidKey`], [`ErrorKind::Closed`], or what the tiers said when all of them
-    /// failed. One tier's fault is not the caller's: the next one answers.
+    /// failed and the near tier has nothing, not even stale. One tier's fault is not the caller's:
+    /// the next one answers.
     ///
     /// # Cancel safety
     ///
     /// A dropped future changes nothing.
     pub async fn get(&self, key: &str) -> Result<Option<Hit<V>>> {
         self.0.check_read()?;
-        if let Some(hit) = self.0.near_fresh(key) {
-            return Ok(Some(hit));
+        match self.0.near_fresh(key) {
+            Glance::Hit(hit) => return Ok(Some(hit)),
+            Glance::Absent => return Ok(None),
+            Glance::Miss => {}
         }
-        self.0.follow_logs().await;
         let key = self.0.namespace.key(key)?;
-        let near_fence = self.0.near_fence(&key);
-        let found = match &self.0.stack {
-            Some(stack) => Some(stack.find(&key, |entry| self.0.decode(entry)).await?),
-            None => None,
-        };
-        let hit = self.0.candidate(&key, near_fence, found, Wanted::Fresh).hit;
-        self.0.metrics.answered(hit.as_ref());
-        Ok(hit)
+        self.0.follow_logs().await;
+        let (candidate, result) = self.0.look(&key, &Course::plain()).await;
+        if candidate.hit.is_none() {
+            result?;
+        }
+        self.0.metrics.answered(candidate.hit.as_ref());
+        Ok(candidate.hit)
     }
 
     /// The values under `keys`, in their order, with at most one call a tier.
@@ -126,29 +138,32 @@ impl<V: Send + Sync + 'static> Cache<V> {
         self.0.check_read()?;
         let mut hits = Vec::new();
         let mut open = Vec::new();
+        let mut asked = Vec::new();
         for (i, key) in keys.into_iter().enumerate() {
-            let hit = self.0.near_fresh(key.as_ref());
-            if hit.is_none() {
-                let key = self.0.namespace.key(key.as_ref())?;
-                open.push((i, self.0.near_fence(&key), key));
+            let glance = self.0.near_fresh(key.as_ref());
+            if matches!(glance, Glance::Miss) {
+                open.push(i);
+                asked.push(self.0.namespace.key(key.as_ref())?);
             }
-            hits.push(hit);
+            hits.push(glance.into_hit());
         }
         check_batch(hits.len())?;
         self.0.follow_logs().await;
-        let asked: Vec<Key> = open.iter().map(|(_, _, key)| key.clone()).collect();
-        let mut found = match &self.0.stack {
-            Some(stack) if !asked.is_empty() => {
-                stack.find_many(&asked, |entry| self.0.decode(entry)).await?
-            }
-            _ => Vec::new(),
+        let (candidates, result) = self.0.look_many(&asked, &Course::plain()).await;
+        if candidates.iter().any(|candidate| candidate.hit.is_none()) {
+            result?;
         }
-        .into_iter();
-        for (i, near_fence, key) in open {
-            hits[i] = self.0.candidate(&key, near_fence, found.next(), Wanted::Fresh).hit;
-            self.0.metrics.answered(hits[i].as_ref());
+        for (i, candidate) in open.into_iter().zip(candidates) {
+            self.0.metrics.answered(candidate.hit.as_ref());
+            hits[i] = candidate.hit;
         }
         Ok(hits)
+    }
+
+    /// Where the cache tells what happened to it: faults and their ends.
+    #[must_use]
+    pub fn events(&self) -> &Events {
+        &self.0.events
     }
 
     /// What the cache did so far. Asks each tier what it holds.

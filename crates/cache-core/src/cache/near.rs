@@ -13,7 +13,7 @@ use std::{
 
 use moka::{Expiry, notification::RemovalCause};
 
-use super::hit::{Hit, Origin};
+use super::hit::{Hit, Origin, Times};
 use crate::{
     clock::{Clock, Timestamp},
     entry::{Entry, Version},
@@ -41,8 +41,9 @@ pub(super) struct Near<V> {
 
 /// One value with its deadlines.
 pub(super) struct NearValue<V> {
-    pub(super) value: Arc<V>,
-    version: Option<Version>,
+    /// Nothing: the source has no value.
+    pub(super) value: Option<Arc<V>>,
+    pub(super) version: Option<Version>,
     created_at: Timestamp,
     fresh_until: Timestamp,
     expires_at: Timestamp,
@@ -53,6 +54,7 @@ pub(super) struct NearValue<V> {
     weight: u32,
     /// The digest of the entry, of an inserted value; else 0.
     digest: u32,
+    load_cost_us: u32,
 }
 
 /// What is told of a value beside its entry.
@@ -102,7 +104,7 @@ impl<V: Send + Sync + 'static> Near<V> {
     pub(super) fn fill(
         &self,
         key: &Key,
-        value: Arc<V>,
+        value: Option<Arc<V>>,
         entry: &Entry,
         NearFence(fence): NearFence,
         provenance: Provenance,
@@ -124,6 +126,7 @@ impl<V: Send + Sync + 'static> Near<V> {
         fence: Option<NearFence>,
     ) -> PutOutcome {
         let NearFence(seen) = fence.unwrap_or(NearFence(u64::MAX));
+        let value = Some(value);
         self.fences.advance_since(key.text(), seen, |mark| {
             let provenance = Provenance { seen: 0, digest: entry.digest() };
             let outcome = match mark {
@@ -181,7 +184,7 @@ impl<V: Send + Sync + 'static> Near<V> {
     fn store(
         &self,
         key: &Key,
-        value: Arc<V>,
+        value: Option<Arc<V>>,
         entry: &Entry,
         mark: u64,
         Provenance { seen, digest }: Provenance,
@@ -211,6 +214,7 @@ impl<V: Send + Sync + 'static> Near<V> {
             seen,
             weight,
             digest,
+            load_cost_us: entry.load_cost_us,
         };
         self.values.insert(NearKey(key.clone()), value);
         PutOutcome::Stored
@@ -222,20 +226,21 @@ impl<V> NearValue<V> {
         now < self.fresh_until
     }
 
-    pub(super) fn into_hit(self, now: Timestamp) -> Hit<V> {
-        Hit {
-            value: self.value,
-            origin: Origin::Near,
-            age: now.since(self.created_at),
-            fresh_for: self.fresh_until.since(now),
-            version: self.version,
-        }
+    /// The value as it is answered; nothing when the source has none.
+    pub(super) fn into_hit(self, now: Timestamp) -> Option<Hit<V>> {
+        let times = self.times();
+        Some(Hit::new(self.value?, Origin::Near, times, self.version, self.load_cost_us, now))
+    }
+
+    pub(super) const fn times(&self) -> Times {
+        let Self { created_at, fresh_until, expires_at, .. } = *self;
+        Times { created_at, fresh_until, expires_at }
     }
 }
 
 impl<V> Clone for NearValue<V> {
     fn clone(&self) -> Self {
-        Self { value: Arc::clone(&self.value), ..*self }
+        Self { value: self.value.clone(), ..*self }
     }
 }
 

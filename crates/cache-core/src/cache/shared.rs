@@ -7,22 +7,25 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     coherence::Coherence,
+    flight::Copies,
     flights::Flights,
-    hit::{Hit, Origin},
-    item::Item,
+    hit::{Hit, Origin, Times},
+    item::{Item, Storage, Terms},
     metrics::Metrics,
-    near::{Near, NearFence, NearValue},
+    near::{Near, NearFence, NearValue, Provenance},
+    policy::{Dice, Policy},
+    request::Rule,
 };
 use crate::{
-    clock::Clock,
+    clock::{Clock, Timestamp},
     codec::Codec,
-    entry::{Entry, Ttl},
+    entry::{CodecId, Entry, Ttl, Version},
     error::{Error, ErrorKind, Result},
     event::Events,
-    fence::Fence,
     key::{Key, Namespace},
     layers::Observed,
     stack::Stack,
+    tags::{TagMark, Tags},
 };
 
 pub(super) struct Shared<V> {
@@ -37,8 +40,10 @@ pub(super) struct Shared<V> {
     pub(super) events: Events,
     pub(super) flights: Flights<V>,
     pub(super) metrics: Metrics,
-    pub(super) ttl: Ttl,
-    pub(super) load_timeout: Duration,
+    pub(super) policy: Policy,
+    pub(super) dice: Dice,
+    /// For how long every tier remembers its fences.
+    pub(super) fence_retention: Duration,
     pub(super) payload_len_max: usize,
     /// Loads and writes under way. Closed by `shutdown`.
     pub(super) tasks: TaskTracker,
@@ -50,28 +55,83 @@ pub(super) struct Prepared<V> {
     pub(super) entry: Entry,
 }
 
+/// What is known under a key: a value, or (nothing) that its source has none.
+pub(super) type Kept<V> = Option<Arc<V>>;
+
+/// How a value came to be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Birth {
+    /// When its load began, or it was inserted.
+    pub(super) at: Timestamp,
+    /// What its load took.
+    pub(super) cost: Duration,
+}
+
+impl Birth {
+    /// The cost as an entry has it.
+    pub(super) fn cost_us(&self) -> u32 {
+        u32::try_from(self.cost.as_micros()).unwrap_or(u32::MAX)
+    }
+}
+
+/// A look into the near tier.
+pub(super) enum Glance<V> {
+    Hit(Hit<V>),
+    /// It remembers that the source has no value.
+    Absent,
+    Miss,
+}
+
+impl<V> Glance<V> {
+    pub(super) fn into_hit(self) -> Option<Hit<V>> {
+        match self {
+            Self::Hit(hit) => Some(hit),
+            Self::Absent | Self::Miss => None,
+        }
+    }
+}
+
 impl<V: Send + Sync + 'static> Shared<V> {
-    /// The fast path: a fresh value of the near tier.
-    pub(super) fn near_fresh(&self, text: &str) -> Option<Hit<V>> {
-        let near = self.near.as_ref()?;
+    /// The fast path: what the near tier has fresh.
+    pub(super) fn near_fresh(&self, text: &str) -> Glance<V> {
+        self.glance(text, NearValue::is_fresh)
+    }
+
+    /// What the near tier has that may be an answer to a read under `rule`: fresh, or of a
+    /// staleness that the read is content with.
+    pub(super) fn near_for(&self, text: &str, rule: &Rule) -> Glance<V> {
+        match rule.copies {
+            Copies::All => self.glance(text, |value, now| {
+                value.is_fresh(now) || (rule.at_once.is_some() && value.value.is_some())
+            }),
+            Copies::Shared => Glance::Miss,
+        }
+    }
+
+    fn glance(&self, text: &str, takes: impl Fn(&NearValue<V>, Timestamp) -> bool) -> Glance<V> {
+        let Some(near) = self.near.as_ref() else { return Glance::Miss };
         let started = Metrics::near_started();
         let now = self.clock.now();
-        let found = near.get(text, now).filter(|value| value.is_fresh(now));
-        match found.filter(|_| self.coherence.allows_near(now)) {
-            Some(value) => {
-                self.metrics.near_hit(started);
-                Some(value.into_hit(now))
-            }
+        let found = near.get(text, now).filter(|value| takes(value, now));
+        let Some(value) = found.filter(|_| self.coherence.allows_near(now)) else {
+            self.metrics.near_miss();
+            return Glance::Miss;
+        };
+        self.metrics.near_hit(started);
+        match value.into_hit(now) {
+            Some(hit) => Glance::Hit(hit),
             None => {
-                self.metrics.near_miss();
-                None
+                self.metrics.negatives.add(1);
+                Glance::Absent
             }
         }
     }
 
-    /// What the near tier still has, fresh or stale.
+    /// What the near tier still has, fresh or stale, if it may answer now.
     pub(super) fn near_any(&self, key: &Key) -> Option<NearValue<V>> {
-        self.near.as_ref()?.get(key.text(), self.clock.now())
+        let now = self.clock.now();
+        let value = self.near.as_ref()?.get(key.text(), now)?;
+        self.coherence.allows_near(now).then_some(value)
     }
 
     /// To be read before any lower tier is asked.
@@ -83,26 +143,30 @@ impl<V: Send + Sync + 'static> Shared<V> {
     pub(super) fn near_fill(
         &self,
         key: &Key,
-        value: &Arc<V>,
+        kept: Kept<V>,
         entry: &Entry,
         near_fence: Option<NearFence>,
-        fence: &Fence,
+        provenance: Provenance,
     ) {
         if let (Some(near), Some(near_fence)) = (&self.near, near_fence) {
-            let provenance = self.coherence.provenance(fence);
-            near.fill(key, Arc::clone(value), entry, near_fence, provenance);
+            near.fill(key, kept, entry, near_fence, provenance);
         }
     }
 
     /// Decodes a stored entry; nothing, and a count of it, when the codec cannot.
-    pub(super) fn decode(&self, entry: &Entry) -> Option<Arc<V>> {
-        let decoded = if entry.codec == self.codec.id() {
+    pub(super) fn decode(&self, entry: &Entry) -> Option<Kept<V>> {
+        let decoded = if entry.codec == CodecId::ABSENT {
+            return Some(None);
+        } else if entry.codec == self.codec.id() {
             self.codec.decode(&entry.payload)
         } else {
             let message = format!("written by codec {}, not {}", entry.codec.0, self.codec.id().0);
             Err(Error::new(ErrorKind::Codec, message))
         };
-        decoded.map(Arc::new).inspect_err(|error| self.note_undecodable(error)).ok()
+        decoded
+            .map(|value| Some(Arc::new(value)))
+            .inspect_err(|error| self.note_undecodable(error))
+            .ok()
     }
 
     fn note_undecodable(&self, error: &Error) {
@@ -110,46 +174,60 @@ impl<V: Send + Sync + 'static> Shared<V> {
         tracing::warn!(namespace = %self.namespace, %error, "a stored value could not be decoded");
     }
 
-    /// Makes an item ready to be stored: checks its time to live and encodes it.
+    /// Makes an item ready to be inserted: checks its time to live and encodes it.
     pub(super) fn prepare(
         &self,
         item: Item<V>,
         load_cost: Duration,
     ) -> std::result::Result<Prepared<V>, (Arc<V>, Error)> {
-        let (ttl, version) = (item.ttl_or(self.ttl), item.version);
-        let value = Arc::new(item.value);
-        let encoded = ttl.and_then(|ttl| Ok((ttl, self.codec.encode(&value)?)));
-        match encoded {
-            Ok((ttl, payload)) if payload.len() <= self.payload_len_max => {
-                let entry = Entry::new(payload, self.codec.id(), self.clock.now(), ttl)
-                    .with_version(version)
-                    .with_load_cost(load_cost);
-                Ok(Prepared { value, entry })
-            }
-            Ok((_, payload)) => {
-                let (len, max) = (payload.len(), self.payload_len_max);
-                let message = format!("the encoded value of {len} bytes is above {max}");
-                Err((
-                    value,
-                    Error::new(ErrorKind::TooLarge, message)
-                        .hint("cache a smaller value, or raise `payload_len_max`"),
-                ))
-            }
+        let Item { value, terms } = item;
+        let value = Arc::new(value);
+        let birth = Birth { at: self.clock.now(), cost: load_cost };
+        let entry = match terms.storage {
+            Storage::Kept => self.entry(&value, &terms, birth),
+            Storage::Refused => Err(Error::new(ErrorKind::Config, "an item says `no_store`")
+                .hint("do not insert it, or let it be stored")),
+        };
+        match entry {
+            Ok(entry) => Ok(Prepared { value, entry }),
             Err(error) => Err((value, error)),
         }
     }
 
+    /// The stored form of a value with the times of its item, or the cache's.
+    pub(super) fn entry(&self, value: &V, terms: &Terms, birth: Birth) -> Result<Entry> {
+        let ttl = terms.ttl(&self.policy, &self.dice)?;
+        self.encode(value, ttl, terms.version, tags_of(&terms.tags)?, birth)
+    }
+
+    /// The stored form of a value.
+    pub(super) fn encode(
+        &self,
+        value: &V,
+        ttl: Ttl,
+        version: Option<Version>,
+        tags: Tags,
+        birth: Birth,
+    ) -> Result<Entry> {
+        let payload = self.codec.encode(value)?;
+        let (len, max) = (payload.len(), self.payload_len_max);
+        if len > max {
+            let message = format!("the encoded value of {len} bytes is above {max}");
+            return Err(Error::new(ErrorKind::TooLarge, message)
+                .hint("cache a smaller value, or raise `payload_len_max`"));
+        }
+        Ok(Entry::new(payload, self.codec.id(), birth.at, ttl)
+            .with_version(version)
+            .with_load_cost(birth.cost)
+            .with_tags(tags))
+    }
+
     /// A hit in the stack, as it is answered.
     pub(super) fn tier_hit(&self, level: usize, entry: &Entry, value: Arc<V>) -> Hit<V> {
-        let now = self.clock.now();
         let name = Arc::clone(self.observed[level].name());
-        Hit {
-            value,
-            origin: Origin::Tier { level: level + 1, name },
-            age: now.since(entry.created_at),
-            fresh_for: entry.fresh_until.since(now),
-            version: entry.version,
-        }
+        let origin = Origin::Tier { level: level + 1, name };
+        let (version, cost_us) = (entry.version, entry.load_cost_us);
+        Hit::new(value, origin, Times::of(entry), version, cost_us, self.clock.now())
     }
 
     /// Carries `work` out to its end, whether or not the caller waits for it.
@@ -179,6 +257,17 @@ impl<V: Send + Sync + 'static> Shared<V> {
         self.check_open()?;
         self.coherence.check_read(|| self.clock.now())
     }
+}
+
+/// The tags of these names, each of its first generation.
+pub(super) fn tags_of(names: &[Arc<str>]) -> Result<Tags> {
+    let mut marks: Vec<TagMark> = Vec::new();
+    for tag in names {
+        if marks.iter().all(|mark| mark.tag != *tag) {
+            marks.push(TagMark { tag: Arc::clone(tag), generation: 0 });
+        }
+    }
+    Tags::new(marks)
 }
 
 fn dropped(e: &tokio::task::JoinError) -> Error {

@@ -117,6 +117,7 @@ impl Verdict {
                 | ErrorKind::InvalidKey
                 | ErrorKind::InvalidTtl
                 | ErrorKind::Load
+                | ErrorKind::Outdated
                 | ErrorKind::Overloaded
                 | ErrorKind::TooLarge,
             ) => Self::Nothing,

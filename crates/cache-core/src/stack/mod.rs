@@ -69,8 +69,11 @@ enum Readers {
 pub struct Found<T> {
     /// The best entry, the level of its tier (the top is 0) and what was read of it.
     pub hit: Option<(usize, Entry, T)>,
-    /// The fences of the tiers, of those that had to be asked.
+    /// The fences of the tiers, of those that had to be asked; none when the top tier had it fresh,
+    /// as nobody will write then.
     pub fence: Fence,
+    /// The fence of the top tier, whether or not others were asked.
+    pub top: Fence,
 }
 
 impl Stack {
@@ -413,6 +416,16 @@ impl fmt::Debug for Stack {
 }
 
 impl<T> Found<T> {
+    /// Nothing, as when nobody could be asked.
+    pub(crate) const fn nothing() -> Self {
+        Self { hit: None, fence: Fence::unread(), top: Fence::unread() }
+    }
+
+    /// The fence of the tier at `level`, unread when it was not asked.
+    pub(crate) fn fence_at(&self, level: usize) -> Fence {
+        if level == 0 { self.top.clone() } else { self.fence.part(level) }
+    }
+
     fn into_lookup(self) -> Lookup {
         Lookup { entry: self.hit.map(|(_, entry, _)| entry), fence: self.fence, corrupt: None }
     }

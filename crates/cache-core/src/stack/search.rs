@@ -13,17 +13,18 @@ use super::Found;
 /// What is known of one key after some tiers have answered.
 pub(super) struct Search<T> {
     now: Timestamp,
-    /// The fences of the tiers asked so far, top first.
+    /// The fences of the tiers asked so far, top first. Empty, and so unallocated, while the top
+    /// tier has it fresh: nobody will write then.
     fences: Vec<Fence>,
-    /// The fence of the top tier alone, when that has it fresh: nothing is allocated then.
-    top: Option<Fence>,
+    /// That of the top tier in any case.
+    top: Fence,
     best: Option<(usize, Entry, T)>,
     over: bool,
 }
 
 impl<T> Search<T> {
     pub(super) const fn new(now: Timestamp) -> Self {
-        Self { now, fences: Vec::new(), top: None, best: None, over: false }
+        Self { now, fences: Vec::new(), top: Fence::unread(), best: None, over: false }
     }
 
     /// The answer of the tier at `level`.
@@ -39,9 +40,10 @@ impl<T> Search<T> {
                 self.best = Some((level, entry, value));
             }
         }
-        if self.over && level == 0 {
-            self.top = Some(lookup.fence);
-        } else {
+        if level == 0 {
+            self.top = lookup.fence.clone();
+        }
+        if !(self.over && level == 0) {
             self.fences.push(lookup.fence);
         }
     }
@@ -78,7 +80,6 @@ impl<T> Search<T> {
     }
 
     pub(super) fn finish(self) -> Found<T> {
-        let fence = self.top.unwrap_or_else(|| Fence::stack(self.fences));
-        Found { hit: self.best, fence }
+        Found { hit: self.best, fence: Fence::stack(self.fences), top: self.top }
     }
 }

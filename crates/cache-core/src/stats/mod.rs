@@ -35,8 +35,21 @@ pub struct CacheStats {
     pub load_errors: u64,
     /// Callers that were answered by another caller's load.
     pub shared_flights: u64,
-    /// Callers that were given a stale value because the load failed.
+    /// Callers that were given a stale value because the load failed or was slow.
     pub stale_served: u64,
+    /// Those of them whose load was slow: it went on without them.
+    pub soft_timeouts: u64,
+    /// Callers that were given a stale value at once, because they asked for that.
+    pub stale_at_once: u64,
+    /// Loads that nobody waited for when they started: of values that were stale and answered at
+    /// once, and early refreshes.
+    pub background_loads: u64,
+    /// Loads that were started shortly before their value expired.
+    pub early_refreshes: u64,
+    /// Loads that brought the word that the old value still holds.
+    pub not_modified: u64,
+    /// Reads that were answered by the memory that the source has no value.
+    pub negatives: u64,
     /// Loaded values that no tier kept, because the key had moved on during the load.
     pub superseded_fills: u64,
     /// Entries that the codec could not read: counted as missing.

@@ -96,9 +96,9 @@ impl Coherence {
         }
     }
 
-    /// What the near tier is to know of a value that was found with `fence`.
-    pub(super) fn provenance(&self, fence: &Fence) -> Provenance {
-        let seen = self.logs.first().and_then(|log| fence.part(log.level).as_mark());
+    /// What the near tier is to know of a value for which tiers told these fences.
+    pub(super) fn provenance(&self, fence_at: impl Fn(usize) -> Fence) -> Provenance {
+        let seen = self.logs.first().and_then(|log| fence_at(log.level).as_mark());
         Provenance { seen: seen.unwrap_or(0), digest: 0 }
     }
 

@@ -6,7 +6,6 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
-    time::Duration,
 };
 
 use futures::FutureExt;
@@ -14,7 +13,8 @@ use shuttle::{check_pct, check_random, future, thread};
 
 use super::{Boarding, Flights, Landing, Passenger};
 use crate::{
-    cache::hit::{Hit, Origin},
+    cache::hit::{Hit, Origin, Times},
+    clock::Timestamp,
     key::{Key, Namespace},
     sync::AtomicU64,
 };
@@ -31,8 +31,9 @@ fn key() -> Key {
 }
 
 fn landing(value: u64) -> Landing<u64> {
-    let (age, fresh_for) = (Duration::ZERO, Duration::MAX);
-    Ok(Some(Hit { value: Arc::new(value), origin: Origin::Load, age, fresh_for, version: None }))
+    let (now, end) = (Timestamp::default(), Timestamp::MAX);
+    let times = Times { created_at: now, fresh_until: end, expires_at: end };
+    Ok(Some(Hit::new(Arc::new(value), Origin::Load, times, None, 0, now)))
 }
 
 /// The value with which a flight ended, or nothing when its pilot was dropped. A waiter that is
