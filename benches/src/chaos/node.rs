@@ -13,7 +13,9 @@ use std::{
 };
 
 use anyhow::{Result, anyhow, bail};
-use cache_core::{Builder, Cache, Clock, SystemClock, Tier, Timestamp};
+use cache_core::{
+    Builder, Cache, Clock, Events, Guard, Layer, SystemClock, Tier, Timestamp, WhenCut, guard,
+};
 use cache_postgres::{PostgresConfig, PostgresTier};
 use cache_redis::{RedisConfig, RedisTier};
 use serde::{Deserialize, Serialize};
@@ -50,9 +52,9 @@ pub enum Load {
     None,
 }
 
-/// How long a node's near tier keeps a value that another node may have changed: what bounds its
-/// staleness while nodes do not hear of each other.
-pub(super) const NEAR_TTL: Duration = Duration::from_millis(500);
+/// After how long a silence of the logs a node passes its near tier by: what bounds its staleness
+/// while nodes do not hear of each other.
+pub(super) const CUT_AFTER: Duration = Duration::from_secs(1);
 
 /// A value: the version, and the key that it is of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,6 +114,7 @@ struct Service {
     /// Over the same tiers, without a near tier: what the shared tiers say.
     below: Cache<Value>,
     source: Arc<SourceClient>,
+    events: Events,
     postgres_url: String,
 }
 
@@ -120,15 +123,17 @@ impl Service {
         let redis = RedisTier::connect_lazy(&RedisConfig::new(&settings.redis), clock.clone())?;
         let config = PostgresConfig::new(&settings.postgres);
         let postgres = PostgresTier::connect_lazy(&config, clock.clone())?;
+        let events = Events::new();
         let tiers: [Arc<dyn Tier>; 2] = [redis, postgres];
+        let tiers = tiers.map(|tier| guard(Guard::default(), events.clone()).wrap(tier));
         let builder = || {
             let builder = Cache::builder(&settings.namespace).clock(clock.clone());
             tiers.iter().cloned().fold(builder.ttl(Duration::from_secs(600)), Builder::tier)
         };
-        let cache = builder().near_ttl(NEAR_TTL).build()?;
+        let cache = builder().when_cut(WhenCut::Bypass, CUT_AFTER).build()?;
         let below = builder().without_near().build()?;
         let source = SourceClient::new(settings.source);
-        Ok(Self { cache, below, source, postgres_url: settings.postgres.clone() })
+        Ok(Self { cache, below, source, events, postgres_url: settings.postgres.clone() })
     }
 }
 

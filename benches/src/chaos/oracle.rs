@@ -6,8 +6,7 @@
 //!
 //! 1. When such a call has returned `Ok`, everything older than what the source held when the call
 //!    *began* is **superseded**: on the node that called, from then on; on the others, a scenario's
-//!    [`bound`](Bounds) later. The bound of reads without a near tier is zero while no shared tier
-//!    fails: what is changed there is changed for all.
+//!    [`bound`](Bounds) later. A second cache of the same process counts as another node.
 //! 2. A read is **wrong** when its value was superseded before the read began. A read that
 //!    overlaps the change, or the bound, may have either value.
 //! 3. A read is wrong, whenever it was, when the source had not written its value before it ended,
@@ -29,8 +28,6 @@ use super::history::{Act, Record, Seen};
 pub struct Bounds {
     /// How much later than its own node another one may serve what was superseded.
     pub others_us: u64,
-    /// The same for a read without a near tier.
-    pub others_below_us: u64,
     /// How much older an answer may be that says it is stale.
     pub stale_us: u64,
 }
@@ -93,11 +90,10 @@ fn fault_of(seen: &Seen, floors: &Floors, writes: &Writes, bounds: Bounds) -> Op
         return Some(format!("version {version} had not been written"));
     }
     let patience = if record.stale { bounds.stale_us } else { 0 };
-    let others = match record.act {
-        Act::Below => bounds.others_below_us,
-        _ => bounds.others_us,
-    };
-    let floor = floors.at(&record.key, seen.node, record.begin_us, others, patience)?;
+    // The cache without a near tier is another one than that which writes: it does not know what
+    // the writer still owes to a tier that is away.
+    let own = (record.act != Act::Below).then_some(seen.node);
+    let floor = floors.at(&record.key, own, record.begin_us, bounds.others_us, patience)?;
     if version >= floor.version {
         return None;
     }
@@ -139,11 +135,18 @@ impl Floors {
         Self(floors)
     }
 
-    /// The highest that holds for a read of `node` that begins at `begin_us`.
-    fn at(&self, key: &str, node: usize, begin_us: u64, others: u64, stale: u64) -> Option<Floor> {
+    /// The highest that holds for a read that begins at `begin_us`, by the cache of the node `own`.
+    fn at(
+        &self,
+        key: &str,
+        own: Option<usize>,
+        begin_us: u64,
+        others: u64,
+        stale: u64,
+    ) -> Option<Floor> {
         let floors = self.0.get(key)?;
         let holds = |floor: &&Floor| {
-            let bound = if floor.node == node { 0 } else { others };
+            let bound = if Some(floor.node) == own { 0 } else { others };
             floor.since_us + bound + stale <= begin_us
         };
         let until = floors.partition_point(|floor| floor.since_us <= begin_us);
@@ -188,7 +191,7 @@ fn trace(wrong: &Seen, history: &[Seen], writes: &Writes) -> Vec<String> {
 mod tests {
     use super::*;
 
-    const BOUNDS: Bounds = Bounds { others_us: 100, others_below_us: 0, stale_us: 1_000 };
+    const BOUNDS: Bounds = Bounds { others_us: 100, stale_us: 1_000 };
 
     fn seen(node: usize, act: Act, version: u64, begin_us: u64, end_us: u64) -> Seen {
         let record = Record {
@@ -230,9 +233,10 @@ mod tests {
     }
 
     #[test]
-    fn shared_tiers_have_a_bound_of_their_own() {
+    fn a_cache_beside_the_writers_is_another_one() {
         let change = seen(0, Act::Invalidate, 2, 60, 70);
-        assert_eq!(wrong(&[change, seen(1, Act::Below, 1, 70, 200)]), 1);
+        assert_eq!(wrong(&[change.clone(), seen(0, Act::Below, 1, 169, 200)]), 0);
+        assert_eq!(wrong(&[change, seen(0, Act::Below, 1, 170, 200)]), 1);
     }
 
     #[test]

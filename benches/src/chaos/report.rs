@@ -7,7 +7,7 @@ use cache_core::Table;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    figures::{Figures, Points},
+    figures::{Figures, Points, Span, Timeline},
     oracle::Wrong,
     scenario::Scenario,
     shows::{Show, Shown},
@@ -60,14 +60,22 @@ pub struct WrongAnswer {
     pub trace: Vec<String>,
 }
 
-impl From<&Wrong> for WrongAnswer {
-    fn from(wrong: &Wrong) -> Self {
+impl WrongAnswer {
+    pub(super) fn of(wrong: &Wrong, timeline: Timeline) -> Self {
         let Wrong { seen, reason, trace } = wrong;
-        let place = seen.record.place.map_or(String::new(), |place| format!(", from {place:?}"));
+        let record = &seen.record;
+        let place = record.place.map_or(String::new(), |place| format!(", from {place:?}"));
+        let Span { begin_us, end_us } = timeline.fault;
+        let ms = |since_us: u64| (record.begin_us as f64 - since_us as f64) / 1e3;
+        let when = format!(
+            "{:.0} ms after the fault's begin, {:.0} ms after its end",
+            ms(begin_us),
+            ms(end_us)
+        );
         Self {
             node: seen.node,
-            key: seen.record.key.clone(),
-            reason: format!("{:?}: {reason}{place}", seen.record.act),
+            key: record.key.clone(),
+            reason: format!("{:?}: {reason}{place}; {when}", record.act),
             trace: trace.clone(),
         }
     }
@@ -120,6 +128,11 @@ impl Report {
         text.push_str(&self.budgets());
         for outcome in &self.outcomes {
             let name = &outcome.name;
+            let counts = outcome.counts.iter().map(|(what, count)| format!("{what} {count}"));
+            let counts: Vec<String> = counts.collect();
+            if !counts.is_empty() {
+                text.push_str(&format!("{name}: counted: {}\n", counts.join(", ")));
+            }
             for (error, count) in &outcome.errors {
                 text.push_str(&format!("{name}: {count} times {error}\n"));
             }

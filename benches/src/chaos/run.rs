@@ -12,7 +12,7 @@ use super::{
     moment::now_us,
     node::Load,
     oracle::judge,
-    report::{Outcome, Report},
+    report::{Outcome, Report, WrongAnswer},
     scenario::{Fault, Scenario},
     servers::{Disk, Programs},
     shows::{self, Show},
@@ -147,7 +147,10 @@ async fn run(scenario: &Scenario, plan: &Plan) -> Result<Outcome> {
         left_out: None,
         broken: None,
         figures: Figures::of(&history, scenario, timeline, NODES),
-        wrong: judge(&history, &writes, scenario.bounds()).iter().map(Into::into).collect(),
+        wrong: judge(&history, &writes, scenario.bounds())
+            .iter()
+            .map(|wrong| WrongAnswer::of(wrong, timeline))
+            .collect(),
         loads: loads.values().map(Vec::len).sum(),
         counts,
         errors: errors(&history),

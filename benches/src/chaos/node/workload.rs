@@ -253,6 +253,8 @@ impl Workload {
             ("stale_served".to_owned(), stats.stale_served),
             ("undecodable".to_owned(), stats.undecodable),
         ];
+        let events = self.0.service.events.counts().into_iter();
+        counts.extend(events.map(|(name, count)| (name.to_owned(), count)));
         counts.retain(|(_, count)| *count > 0);
         counts
     }
