@@ -1,5 +1,6 @@
 //! Traits, entries, stack and typed front of a tiered cache.
 
+mod audit;
 mod bus;
 mod cache;
 mod clock;
@@ -13,6 +14,7 @@ mod gather;
 mod key;
 mod layers;
 mod lease;
+mod load_limit;
 mod memory;
 mod stack;
 mod stats;
@@ -24,6 +26,9 @@ mod tier;
 mod units;
 pub mod wire;
 
+pub use audit::{
+    AuditConfig, AuditReport, AuditStats, Auditing, Auditor, Finding, FindingKind, Held,
+};
 pub use bus::{Author, Change, Log, MemoryLog, Notice, Page, Position};
 pub use cache::{
     Builder, Cache, FLIGHTS_MAX, Freshness, Hit, Item, LoadError, Loaded, Origin, Policy, Previous,
@@ -44,10 +49,11 @@ pub use layers::{
     breaker, guard, limit, patience, retry, timeout,
 };
 pub use lease::{LeaseToken, Leases, MemoryLeases};
+pub use load_limit::{LoadLimit, LoadLimitConfig, LoadLimitStats, LoadPermit, Priority};
 pub use memory::MemoryTier;
 pub use stack::{Found, Stack};
 pub use stats::{CacheStats, LatencyHistogram, LatencySummary, OperationStats, Table, TierStats};
-pub use tags::{TAG_LEN_MAX, TAGS_MAX, TagMark, Tags};
+pub use tags::{TAG_LEN_MAX, TAGS_MAX, TagMark, TagQuery, Tags};
 pub use tier::{
     Condition, Durability, Lookup, Put, PutOutcome, Removal, Scope, Tier, TierExt, TierInfo, Usage,
     check_batch,

@@ -27,6 +27,43 @@ pub struct TagMark {
     pub generation: u64,
 }
 
+/// Which entries to invalidate, by their tags.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TagQuery {
+    /// Those that carry at least one of these.
+    AnyOf(Vec<Arc<str>>),
+    /// Those that carry each of these.
+    AllOf(Vec<Arc<str>>),
+}
+
+impl TagQuery {
+    /// The entries that carry at least one of `tags`.
+    pub fn any_of<'a>(tags: impl IntoIterator<Item = &'a str>) -> Self {
+        Self::AnyOf(tags.into_iter().map(Arc::from).collect())
+    }
+
+    /// The entries that carry each of `tags`.
+    pub fn all_of<'a>(tags: impl IntoIterator<Item = &'a str>) -> Self {
+        Self::AllOf(tags.into_iter().map(Arc::from).collect())
+    }
+
+    /// Checks that there are tags, and their names.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidKey`] for no tag, or for a name as with [`Tags::new`];
+    /// [`ErrorKind::TooLarge`] for more than [`TAGS_MAX`].
+    pub fn validate(&self) -> Result<()> {
+        let (Self::AnyOf(tags) | Self::AllOf(tags)) = self;
+        if tags.is_empty() {
+            return Err(Error::new(ErrorKind::InvalidKey, "no tag to invalidate by")
+                .hint("name one, or clear the cache"));
+        }
+        let mark = |tag: &Arc<str>| TagMark { tag: Arc::clone(tag), generation: 0 };
+        Tags::new(tags.iter().map(mark).collect()).map(|_| ())
+    }
+}
+
 impl Tags {
     /// No tags.
     #[must_use]

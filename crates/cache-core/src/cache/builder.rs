@@ -13,6 +13,7 @@ use super::{
     near::Near,
     policy::{Dice, Policy},
     shared::Shared,
+    tag_book::TagBook,
 };
 use crate::{
     clock::{Clock, SystemClock},
@@ -22,10 +23,14 @@ use crate::{
     event::Events,
     key::Namespace,
     layers::Observed,
+    memory::MemoryTier,
     stack::Stack,
     tier::Tier,
     units::ByteSize,
 };
+
+/// What the generations of tags may take where there is no tier to keep them.
+const TAGS_BYTES: ByteSize = ByteSize::mib(4);
 
 impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
     /// Begins a cache of the namespace `namespace` whose values are stored as JSON.
@@ -223,22 +228,26 @@ impl<V: Send + Sync + 'static> Builder<V> {
                     .hint("add one with `tier`, or leave out `without_near`"));
             }
             (true, Some(_)) => None,
-            (false, _) => Some(
+            (false, _) => Some(Arc::new(
                 Stack::new(tiers, Arc::clone(&clock))?
                     .with_events(events.clone())
                     .with_followed_logs(),
-            ),
+            )),
         };
+        let tags =
+            TagBook::new(&namespace, keeper_of_tags(stack.as_ref(), &clock)?, Arc::clone(&clock))?;
         let near = self
             .near
             .map(|bytes_max| Near::new(bytes_max.as_u64(), self.near_ttl, Arc::clone(&clock)));
-        let coherence = Coherence::new(stack.as_ref(), clock.now(), self.when_cut, self.cut_after);
+        let coherence =
+            Coherence::new(stack.as_deref(), clock.now(), self.when_cut, self.cut_after);
         Ok(Cache(Arc::new(Shared {
             namespace,
             codec: self.codec,
             clock,
             near,
             stack,
+            tags,
             observed,
             coherence,
             events,
@@ -250,6 +259,18 @@ impl<V: Send + Sync + 'static> Builder<V> {
             payload_len_max: self.payload_len_max,
             tasks: TaskTracker::new(),
         })))
+    }
+}
+
+/// Where the generations of tags are kept: with the entries, or in memory where there is only a near
+/// tier.
+fn keeper_of_tags(stack: Option<&Arc<Stack>>, clock: &Arc<dyn Clock>) -> Result<Arc<Stack>> {
+    match stack {
+        Some(stack) => Ok(Arc::clone(stack)),
+        None => {
+            let tier = MemoryTier::shared(TAGS_BYTES, Arc::clone(clock));
+            Ok(Arc::new(Stack::new(vec![tier], Arc::clone(clock))?))
+        }
     }
 }
 

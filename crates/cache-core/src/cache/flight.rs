@@ -17,6 +17,7 @@ use super::{
     reply::{Previous, Reply},
     request::Rule,
     shared::Shared,
+    tag_book::TagStart,
 };
 use crate::{
     clock::Timestamp,
@@ -121,9 +122,10 @@ impl<V: Send + Sync + 'static> Shared<V> {
         self.follow_logs().await;
         let Some((pilot, course, candidate)) = self.depart(pilot, course).await else { return };
         let previous = candidate.previous.clone();
+        let tags = self.tags.start(&course.tags).await;
         let loaded = self.load(1, async move { loader(previous).await }).await;
         let loaded = loaded.map(|brought| brought.map(Into::into));
-        let settled = self.settle(vec![(candidate, loaded)], &course).await;
+        let settled = self.settle(vec![(candidate, loaded)], &course, &tags).await;
         pilot.land(settled.into_iter().next().expect("one candidate has one landing"));
     }
 
@@ -210,8 +212,9 @@ impl<V: Send + Sync + 'static> Shared<V> {
             return;
         }
         let texts: Vec<String> = open.iter().map(|c| c.key.text().to_owned()).collect();
+        let tags = self.tags.start(&course.tags).await;
         let loaded = self.load(texts.len(), async move { loader(texts).await }).await;
-        let settled = self.settle(hand_out(open, loaded), &course).await;
+        let settled = self.settle(hand_out(open, loaded), &course, &tags).await;
         for (pilot, landing) in waiting.into_iter().zip(settled) {
             pilot.land(landing);
         }
@@ -292,7 +295,12 @@ impl<V: Send + Sync + 'static> Shared<V> {
 
     /// Writes what was loaded to every tier and answers for each key. A key whose load failed is
     /// answered by its stale value, if it has one.
-    async fn settle(&self, each: Vec<Settling<V>>, course: &Course) -> Vec<Landing<V>> {
+    async fn settle(
+        &self,
+        each: Vec<Settling<V>>,
+        course: &Course,
+        tags: &TagStart,
+    ) -> Vec<Landing<V>> {
         let mut fills = Vec::new();
         let landings = each
             .into_iter()
@@ -305,7 +313,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
                 }
             })
             .collect();
-        self.fill(fills).await;
+        self.fill(fills, tags).await;
         landings
     }
 

@@ -10,6 +10,7 @@ use super::{
     look::Candidate,
     reply::{Previous, Reply},
     shared::{Birth, Kept, Shared, tags_of},
+    tag_book::{self, TagStart},
 };
 use crate::{
     clock::Timestamp,
@@ -144,13 +145,17 @@ impl<V: Send + Sync + 'static> Shared<V> {
     }
 
     /// Fills the tiers from the bottom up, the near tier last, unless the key has moved meanwhile.
-    pub(super) async fn fill(&self, fills: Vec<Fill<V>>) {
+    ///
+    /// Tags have their generations as of `start`. A value with a tag that has changed since is as
+    /// good as one whose key has moved.
+    pub(super) async fn fill(&self, fills: Vec<Fill<V>>, start: &TagStart) {
         // A tier forgets a moved fence at some time. What took longer could undo a removal, as when
         // the process was stopped since.
         let (fills, late): (Vec<_>, Vec<_>) = fills
             .into_iter()
             .partition(|fill| fill.candidate.began.elapsed() <= self.fence_retention);
         late.iter().for_each(|fill| self.note_refused(&fill.candidate));
+        let fills = self.stamp(fills, start).await;
         let puts: Vec<Put> = fills
             .iter()
             .map(|Fill { candidate, entry, .. }| Put {
@@ -173,6 +178,20 @@ impl<V: Send + Sync + 'static> Shared<V> {
                 self.near_fill(&key, kept, &entry, near_fence, provenance);
             }
         }
+    }
+
+    async fn stamp(&self, fills: Vec<Fill<V>>, start: &TagStart) -> Vec<Fill<V>> {
+        let mut stamped = Vec::with_capacity(fills.len());
+        for Fill { candidate, kept, entry } in fills {
+            let tags: Vec<Arc<str>> = tag_book::names(&entry.tags).collect();
+            match self.tags.stamp(start, &tags).await {
+                Some(tags) => {
+                    stamped.push(Fill { candidate, kept, entry: entry.with_tags(tags) });
+                }
+                None => self.note_refused(&candidate),
+            }
+        }
+        stamped
     }
 
     fn note_refused(&self, candidate: &Candidate<V>) {

@@ -9,6 +9,7 @@ use super::{
     near::{NearFence, NearValue},
     reply::Previous,
     shared::{Kept, Shared},
+    tag_book::Verdict,
 };
 use crate::{
     clock::Timestamp,
@@ -82,6 +83,20 @@ impl<V> Seen<V> {
     }
 }
 
+/// The tags that a look came across and of which this process does not know whether they are live.
+#[derive(Default)]
+struct Unknown(Mutex<Vec<Tags>>);
+
+impl Unknown {
+    fn note(&self, tags: &Tags) {
+        self.0.lock().push(tags.clone());
+    }
+
+    fn take(&self) -> Vec<Tags> {
+        std::mem::take(&mut self.0.lock())
+    }
+}
+
 impl<V: Send + Sync + 'static> Shared<V> {
     /// Asks the tiers for one key. A tier's fault is not the flight's.
     pub(super) async fn look_below(&self, key: &Key, course: &Course) -> Candidate<V> {
@@ -113,7 +128,15 @@ impl<V: Send + Sync + 'static> Shared<V> {
         }
         let (found, result) = match &self.stack {
             Some(stack) => {
-                match stack.find(key, |entry| self.read(entry, course, Some(&seen))).await {
+                let unknown = Unknown::default();
+                let read = |entry: &Entry| self.read(entry, course, Some(&seen), &unknown);
+                let mut found = stack.find(key, read).await;
+                let tags = unknown.take();
+                if !tags.is_empty() {
+                    self.tags.learn(&tags).await;
+                    found = stack.find(key, read).await;
+                }
+                match found {
                     Ok(found) => (Some(found), Ok(())),
                     Err(error) => (None, Err(error)),
                 }
@@ -138,7 +161,15 @@ impl<V: Send + Sync + 'static> Shared<V> {
         let near_fences: Vec<_> = keys.iter().map(|key| self.near_fence(key)).collect();
         let (found, result) = match &self.stack {
             Some(stack) if !keys.is_empty() => {
-                match stack.find_many(keys, |entry| self.read(entry, course, None)).await {
+                let unknown = Unknown::default();
+                let read = |entry: &Entry| self.read(entry, course, None, &unknown);
+                let mut found = stack.find_many(keys, read).await;
+                let tags = unknown.take();
+                if !tags.is_empty() {
+                    self.tags.learn(&tags).await;
+                    found = stack.find_many(keys, read).await;
+                }
+                match found {
                     Ok(found) => (found, Ok(())),
                     Err(error) => (Vec::new(), Err(error)),
                 }
@@ -155,9 +186,23 @@ impl<V: Send + Sync + 'static> Shared<V> {
 
     /// Judges an entry. What is not taken does not end the way down: every tier below is asked, for
     /// its fence.
-    fn read(&self, entry: &Entry, course: &Course, seen: Option<&Seen<V>>) -> Option<Kept<V>> {
+    fn read(
+        &self,
+        entry: &Entry,
+        course: &Course,
+        seen: Option<&Seen<V>>,
+        unknown: &Unknown,
+    ) -> Option<Kept<V>> {
         if course.wanted == Wanted::Reload {
             return None;
+        }
+        match self.tags.check(&entry.tags) {
+            Verdict::Live => {}
+            Verdict::Dead => return None,
+            Verdict::Unknown => {
+                unknown.note(&entry.tags);
+                return None;
+            }
         }
         let kept = self.decode(entry)?;
         if let (Some(seen), Some(value)) = (seen, &kept) {
@@ -174,7 +219,8 @@ impl<V: Send + Sync + 'static> Shared<V> {
         let times = near.times();
         if let Some(value) = &near.value {
             let now = self.clock.now();
-            seen.note(Previous::new(value.clone(), near.version, times, Tags::none(), now));
+            let tags = near.tagged.as_ref().map(|tagged| tagged.tags().clone()).unwrap_or_default();
+            seen.note(Previous::new(value.clone(), near.version, times, tags, now));
         }
         let content = Content::of(&near.value);
         let taken =

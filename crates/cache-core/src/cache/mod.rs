@@ -18,6 +18,7 @@ mod request;
 mod runway;
 mod session;
 mod shared;
+mod tag_book;
 mod write;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -39,7 +40,6 @@ use crate::{
     error::{Error, ErrorKind, Result},
     event::Events,
     key::Namespace,
-    stack::Stack,
     stats::CacheStats,
     tier::check_batch,
 };
@@ -182,7 +182,8 @@ impl<V: Send + Sync + 'static> Cache<V> {
         let events = self.0.events.counts().into_iter().filter(|(_, count)| *count > 0);
         CacheStats {
             coherence_lag: self.0.coherence.lag(),
-            pending_removals: self.0.stack.as_ref().map_or(0, Stack::pending_removals) as u64,
+            pending_removals: self.0.stack.as_ref().map_or(0, |stack| stack.pending_removals())
+                as u64,
             events: events.map(|(name, count)| (name.to_owned(), count)).collect(),
             ..self.0.metrics.snapshot(self.0.namespace.to_string(), tiers)
         }

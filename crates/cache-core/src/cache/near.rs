@@ -13,7 +13,10 @@ use std::{
 
 use moka::{Expiry, notification::RemovalCause};
 
-use super::hit::{Hit, Origin, Times};
+use super::{
+    hit::{Hit, Origin, Times},
+    tag_book::Tagged,
+};
 use crate::{
     clock::{Clock, Timestamp},
     entry::{Entry, Version},
@@ -55,6 +58,8 @@ pub(super) struct NearValue<V> {
     /// The digest of the entry, of an inserted value; else 0.
     digest: u32,
     load_cost_us: u32,
+    /// Its tags; nothing when it has none.
+    pub(super) tagged: Option<Arc<Tagged>>,
 }
 
 /// What is told of a value beside its entry.
@@ -130,7 +135,7 @@ impl<V: Send + Sync + 'static> Near<V> {
         self.fences.advance_since(key.text(), seen, |mark| {
             let provenance = Provenance { seen: 0, digest: entry.digest() };
             let outcome = match mark {
-                Some(mark) => self.store(key, value, entry, mark, provenance),
+                Some(mark) => self.store(key, Some(value), entry, mark, provenance),
                 None => PutOutcome::Skipped,
             };
             if matches!(outcome, PutOutcome::TooLarge | PutOutcome::Skipped) {
@@ -212,6 +217,7 @@ impl<V: Send + Sync + 'static> Near<V> {
             expires_at: entry.expires_at.min(latest),
             mark,
             seen,
+            tagged: Tagged::of(entry),
             weight,
             digest,
             load_cost_us: entry.load_cost_us,
@@ -240,7 +246,7 @@ impl<V> NearValue<V> {
 
 impl<V> Clone for NearValue<V> {
     fn clone(&self) -> Self {
-        Self { value: self.value.clone(), ..*self }
+        Self { value: self.value.clone(), tagged: self.tagged.clone(), ..*self }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{hit::Times, item::Item};
+use super::{hit::Times, item::Item, tag_book::names};
 use crate::{
     clock::Timestamp,
     entry::{Ttl, Version},
@@ -136,7 +136,7 @@ impl<V> Previous<V> {
 
     /// The names of its tags.
     pub(super) fn tags(&self) -> impl Iterator<Item = Arc<str>> {
-        self.tags.marks().iter().map(|mark| Arc::clone(&mark.tag))
+        names(&self.tags)
     }
 
     /// Whether it was made before `other`.

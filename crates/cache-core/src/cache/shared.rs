@@ -15,6 +15,7 @@ use super::{
     near::{Near, NearFence, NearValue, Provenance},
     policy::{Dice, Policy},
     request::Rule,
+    tag_book::TagBook,
 };
 use crate::{
     clock::{Clock, Timestamp},
@@ -33,7 +34,8 @@ pub(super) struct Shared<V> {
     pub(super) codec: Arc<dyn Codec<V>>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) near: Option<Near<V>>,
-    pub(super) stack: Option<Stack>,
+    pub(super) stack: Option<Arc<Stack>>,
+    pub(super) tags: TagBook,
     /// The tiers of the stack as they are counted.
     pub(super) observed: Vec<Arc<Observed>>,
     pub(super) coherence: Coherence,
@@ -113,7 +115,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
         let started = Metrics::near_started();
         let now = self.clock.now();
         let found = near.get(text, now).filter(|value| takes(value, now));
-        let Some(value) = found.filter(|_| self.coherence.allows_near(now)) else {
+        let Some(value) = found.filter(|value| self.may_serve(value, now)) else {
             self.metrics.near_miss();
             return Glance::Miss;
         };
@@ -131,7 +133,14 @@ impl<V: Send + Sync + 'static> Shared<V> {
     pub(super) fn near_any(&self, key: &Key) -> Option<NearValue<V>> {
         let now = self.clock.now();
         let value = self.near.as_ref()?.get(key.text(), now)?;
-        self.coherence.allows_near(now).then_some(value)
+        self.may_serve(&value, now).then_some(value)
+    }
+
+    /// Whether a value of the near tier may be an answer, as far as other keys' and other processes'
+    /// changes go.
+    fn may_serve(&self, value: &NearValue<V>, now: Timestamp) -> bool {
+        let is_live = || value.tagged.as_ref().is_none_or(|tagged| self.tags.is_live(tagged));
+        self.coherence.allows_near(now) && is_live()
     }
 
     /// To be read before any lower tier is asked.
@@ -259,7 +268,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
     }
 }
 
-/// The tags of these names, each of its first generation.
+/// The tags of these names, whose generations are yet to be found out.
 pub(super) fn tags_of(names: &[Arc<str>]) -> Result<Tags> {
     let mut marks: Vec<TagMark> = Vec::new();
     for tag in names {

@@ -7,11 +7,13 @@ use super::{
     item::Item,
     near::NearFence,
     shared::{Prepared, Shared},
+    tag_book,
 };
 use crate::{
-    entry::Version,
-    error::Result,
+    entry::{Entry, Version},
+    error::{Error, ErrorKind, Result},
     key::Key,
+    tags::TagQuery,
     tier::{Condition, Put, PutOutcome, Removal, Tier, check_batch},
 };
 
@@ -107,6 +109,36 @@ impl<V: Send + Sync + 'static> Cache<V> {
         self.0.run(Arc::clone(&self.0).remove_all(removals)).await
     }
 
+    /// Has every entry that carries `tag` count as removed, at a cost that does not depend on how
+    /// many there are. A value whose load began before is not kept.
+    ///
+    /// # Errors
+    ///
+    /// As [`invalidate`](Self::invalidate).
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future does not stop the invalidation.
+    pub async fn invalidate_tag(&self, tag: &str) -> Result<()> {
+        self.invalidate_tagged(TagQuery::any_of([tag])).await
+    }
+
+    /// Has the entries that `query` names by their tags count as removed.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidKey`](crate::ErrorKind::InvalidKey) for a tag without a name or with a
+    /// too long one; otherwise as [`invalidate`](Self::invalidate). For "all of" a tier has to give
+    /// leases.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future does not stop the invalidation.
+    pub async fn invalidate_tagged(&self, query: TagQuery) -> Result<()> {
+        query.validate()?;
+        self.0.run(Arc::clone(&self.0).invalidate_tags(query)).await
+    }
+
     /// Removes everything of the cache's namespace from every tier.
     ///
     /// # Errors
@@ -134,9 +166,12 @@ impl<V: Send + Sync + 'static> Shared<V> {
     /// Writes to every tier. Flights that are under way do not answer anybody who comes after.
     pub(super) async fn insert_all(
         self: Arc<Self>,
-        inserts: Vec<(Key, Prepared<V>)>,
+        mut inserts: Vec<(Key, Prepared<V>)>,
     ) -> Result<Vec<PutOutcome>> {
         self.follow_logs().await;
+        for (key, prepared) in &mut inserts {
+            self.stamp_insert(key, &mut prepared.entry).await?;
+        }
         let puts: Vec<Put> = inserts
             .iter()
             .map(|(key, prepared)| Put {
@@ -160,6 +195,21 @@ impl<V: Send + Sync + 'static> Shared<V> {
             self.flights.detach(&key);
         }
         result.map(|()| outcomes)
+    }
+
+    /// Gives the tags of what a caller inserts their present generations.
+    async fn stamp_insert(&self, key: &Key, entry: &mut Entry) -> Result<()> {
+        if entry.tags.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<Arc<str>> = tag_book::names(&entry.tags).collect();
+        let start = self.tags.start(&names).await;
+        entry.tags = self.tags.stamp(&start, &names).await.ok_or_else(|| {
+            let message = format!("insert of `{}`: its tags could not be read", key.text());
+            Error::new(ErrorKind::Unavailable, message)
+                .hint("look at the lowest tier, which keeps them, or insert without tags")
+        })?;
+        Ok(())
     }
 
     fn insert_near(
@@ -194,6 +244,17 @@ impl<V: Send + Sync + 'static> Shared<V> {
             }
             self.flights.detach(key);
         }
+        result
+    }
+
+    async fn invalidate_tags(self: Arc<Self>, query: TagQuery) -> Result<()> {
+        self.follow_logs().await;
+        let result = match query {
+            TagQuery::AnyOf(names) => self.tags.invalidate(&names).await,
+            TagQuery::AllOf(names) => self.tags.invalidate_all_of(&names).await,
+        };
+        // Which of the loads under way bring tagged values is not known before they end.
+        self.flights.detach_all();
         result
     }
 

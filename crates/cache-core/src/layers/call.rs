@@ -11,6 +11,22 @@ use crate::{
 /// was not removed is stale, what was not inserted is lost.
 pub(crate) const DEAR_FACTOR: u32 = 5;
 
+/// Keys of a batch, and bytes of one that is put, that a server may take one more patience for: it
+/// answers them together, and is silent until then.
+const KEYS_PER_PATIENCE: usize = 250;
+const BYTES_PER_PATIENCE: usize = 1 << 20;
+
+/// How many patiences more a batch of so many keys may take.
+pub(crate) const fn size_of_keys(keys: usize) -> usize {
+    keys / KEYS_PER_PATIENCE
+}
+
+/// How many patiences more these may take.
+pub(crate) fn size_of_puts(puts: &[Put]) -> usize {
+    let bytes: usize = puts.iter().map(|put| put.entry.payload.len()).sum();
+    size_of_keys(puts.len()) + bytes / BYTES_PER_PATIENCE
+}
+
 /// What a call does, as far as its fate depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
@@ -62,12 +78,13 @@ impl Call {
         matches!(self, Self::Fill | Self::Insert | Self::Remove | Self::Clear | Self::Lease)
     }
 
-    /// How long it may meet silence where a read may for `patience`.
-    pub(crate) fn patience(self, patience: Duration) -> Duration {
-        match self {
-            Self::Get | Self::Fill | Self::Ping | Self::Lease => patience,
-            Self::Insert | Self::Remove | Self::Clear | Self::Usage => patience * DEAR_FACTOR,
-        }
+    /// How long it may meet silence where a read of one key may for `patience`.
+    pub(crate) fn patience(self, patience: Duration, size: usize) -> Duration {
+        let factor = match self {
+            Self::Get | Self::Fill | Self::Ping | Self::Lease => 1,
+            Self::Insert | Self::Remove | Self::Clear | Self::Usage => DEAR_FACTOR,
+        };
+        patience.saturating_mul(factor.saturating_add(u32::try_from(size).unwrap_or(u32::MAX)))
     }
 }
 
@@ -116,6 +133,7 @@ impl Verdict {
                 | ErrorKind::Internal
                 | ErrorKind::InvalidKey
                 | ErrorKind::InvalidTtl
+                | ErrorKind::Outdated
                 | ErrorKind::Load
                 | ErrorKind::Outdated
                 | ErrorKind::Overloaded

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::{
     Layer,
     breaker::{BreakerConfig, BreakerState, Circuits},
-    call::Call,
+    call::{Call, size_of_keys, size_of_puts},
     limit::{CallLimit, Turns},
     patience::Pulse,
     retry::{Retries, RetryConfig},
@@ -131,17 +131,27 @@ impl Guarded {
         self.core.circuits.subscribe()
     }
 
-    async fn call<T, F>(&self, call: Call, start: impl Fn() -> F + Send + Sync) -> Result<T>
+    async fn call<T, F>(
+        &self,
+        call: Call,
+        size: usize,
+        start: impl Fn() -> F + Send + Sync,
+    ) -> Result<T>
     where
         F: Future<Output = Result<T>> + Send,
         T: Send,
     {
-        self.core.call(call, start).await
+        self.core.call(call, size, start).await
     }
 }
 
 impl Core {
-    async fn call<T, F>(&self, call: Call, start: impl Fn() -> F + Send + Sync) -> Result<T>
+    async fn call<T, F>(
+        &self,
+        call: Call,
+        size: usize,
+        start: impl Fn() -> F + Send + Sync,
+    ) -> Result<T>
     where
         F: Future<Output = Result<T>> + Send,
         T: Send,
@@ -149,13 +159,18 @@ impl Core {
         match &self.retries {
             Some(retries) if retries.has_retries(call) => {
                 let is_welcome = || self.circuits.refuse(call).is_ok();
-                retries.run(call, is_welcome, || self.call_once(call, &start)).await
+                retries.run(call, is_welcome, || self.call_once(call, size, &start)).await
             }
-            _ => self.call_once(call, start).await,
+            _ => self.call_once(call, size, start).await,
         }
     }
 
-    async fn call_once<T, F>(&self, call: Call, start: impl Fn() -> F + Send) -> Result<T>
+    async fn call_once<T, F>(
+        &self,
+        call: Call,
+        size: usize,
+        start: impl Fn() -> F + Send,
+    ) -> Result<T>
     where
         F: Future<Output = Result<T>> + Send,
     {
@@ -167,7 +182,7 @@ impl Core {
             None => None,
         };
         let admitted = self.circuits.admit(call, &self.pulse)?;
-        let result = self.pulse.watch(call, &self.name, admitted.since(), start()).await;
+        let result = self.pulse.watch((call, size), &self.name, admitted.since(), start()).await;
         admitted.end(&result);
         result
     }
@@ -181,31 +196,32 @@ impl Tier for Guarded {
     }
 
     async fn get(&self, key: &Key) -> Result<Lookup> {
-        self.call(Call::Get, || self.inner.get(key)).await
+        self.call(Call::Get, 0, || self.inner.get(key)).await
     }
 
     async fn get_many(&self, keys: &[Key]) -> Result<Vec<Lookup>> {
-        self.call(Call::Get, || self.inner.get_many(keys)).await
+        self.call(Call::Get, size_of_keys(keys.len()), || self.inner.get_many(keys)).await
     }
 
     async fn put_many(&self, puts: &[Put]) -> Result<Vec<PutOutcome>> {
-        self.call(Call::of_puts(puts), || self.inner.put_many(puts)).await
+        self.call(Call::of_puts(puts), size_of_puts(puts), || self.inner.put_many(puts)).await
     }
 
     async fn remove_many(&self, removals: &[Removal]) -> Result<()> {
-        self.call(Call::Remove, || self.inner.remove_many(removals)).await
+        self.call(Call::Remove, size_of_keys(removals.len()), || self.inner.remove_many(removals))
+            .await
     }
 
     async fn clear(&self, namespace: &Namespace) -> Result<()> {
-        self.call(Call::Clear, || self.inner.clear(namespace)).await
+        self.call(Call::Clear, 0, || self.inner.clear(namespace)).await
     }
 
     async fn ping(&self) -> Result<()> {
-        self.call(Call::Ping, || self.inner.ping()).await
+        self.call(Call::Ping, 0, || self.inner.ping()).await
     }
 
     async fn usage(&self) -> Result<Usage> {
-        self.call(Call::Usage, || self.inner.usage()).await
+        self.call(Call::Usage, 0, || self.inner.usage()).await
     }
 
     fn log(&self) -> Option<Arc<dyn Log>> {
@@ -244,15 +260,15 @@ struct GuardedLeases {
 #[async_trait]
 impl Leases for GuardedLeases {
     async fn acquire(&self, key: &Key, period: Duration) -> Result<Option<LeaseToken>> {
-        self.core.call_once(Call::Lease, || self.inner.acquire(key, period)).await
+        self.core.call_once(Call::Lease, 0, || self.inner.acquire(key, period)).await
     }
 
     async fn renew(&self, key: &Key, token: LeaseToken, period: Duration) -> Result<bool> {
-        self.core.call_once(Call::Lease, || self.inner.renew(key, token, period)).await
+        self.core.call_once(Call::Lease, 0, || self.inner.renew(key, token, period)).await
     }
 
     async fn release(&self, key: &Key, token: LeaseToken) -> Result<()> {
-        self.core.call_once(Call::Lease, || self.inner.release(key, token)).await
+        self.core.call_once(Call::Lease, 0, || self.inner.release(key, token)).await
     }
 
     /// A wait is silent by its nature, and has its own end: it is only not begun while the breaker

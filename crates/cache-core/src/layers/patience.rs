@@ -13,14 +13,11 @@ use std::{
 };
 
 use async_trait::async_trait;
-use tokio::{
-    runtime::Handle,
-    time::{Instant, Sleep, sleep_until},
-};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{
     Layer,
-    call::{Call, Verdict},
+    call::{Call, Verdict, size_of_keys, size_of_puts},
 };
 use crate::{
     bus::Log,
@@ -39,7 +36,8 @@ const STALLS_MAX: u32 = 4;
 ///
 /// A frozen server costs each caller `patience` (inserts, removals and clears five times that, as
 /// losing them costs more). A server that is slow because thousands wait for it is not given up:
-/// it answers one after the other. Nor is one whose answers lie in a process that was itself
+/// it answers one after the other. A batch may take one patience more for every 250 keys, and for
+/// every MiB that is put. Nor is a server given up whose answers lie in a process that was itself
 /// stopped or starved: a timer that fires much too late waits one more period.
 ///
 /// The inner call's future is dropped then: a write may still happen, and its error says so. A call
@@ -47,7 +45,7 @@ const STALLS_MAX: u32 = 4;
 ///
 /// # Panics
 ///
-/// A call that waits inside a tokio runtime without timers.
+/// A call that has to wait, outside of a tokio runtime with timers.
 #[must_use]
 pub fn patience(patience: Duration) -> impl Layer {
     move |inner: Arc<dyn Tier>| {
@@ -65,9 +63,10 @@ impl Patient {
     async fn watch<T>(
         &self,
         call: Call,
+        size: usize,
         inner: impl Future<Output = Result<T>> + Send,
     ) -> Result<T> {
-        self.pulse.watch(call, &self.info().name, Instant::now(), inner).await
+        self.pulse.watch((call, size), &self.info().name, Instant::now(), inner).await
     }
 }
 
@@ -79,31 +78,32 @@ impl Tier for Patient {
     }
 
     async fn get(&self, key: &Key) -> Result<Lookup> {
-        self.watch(Call::Get, self.inner.get(key)).await
+        self.watch(Call::Get, 0, self.inner.get(key)).await
     }
 
     async fn get_many(&self, keys: &[Key]) -> Result<Vec<Lookup>> {
-        self.watch(Call::Get, self.inner.get_many(keys)).await
+        self.watch(Call::Get, size_of_keys(keys.len()), self.inner.get_many(keys)).await
     }
 
     async fn put_many(&self, puts: &[Put]) -> Result<Vec<PutOutcome>> {
-        self.watch(Call::of_puts(puts), self.inner.put_many(puts)).await
+        self.watch(Call::of_puts(puts), size_of_puts(puts), self.inner.put_many(puts)).await
     }
 
     async fn remove_many(&self, removals: &[Removal]) -> Result<()> {
-        self.watch(Call::Remove, self.inner.remove_many(removals)).await
+        self.watch(Call::Remove, size_of_keys(removals.len()), self.inner.remove_many(removals))
+            .await
     }
 
     async fn clear(&self, namespace: &Namespace) -> Result<()> {
-        self.watch(Call::Clear, self.inner.clear(namespace)).await
+        self.watch(Call::Clear, 0, self.inner.clear(namespace)).await
     }
 
     async fn ping(&self) -> Result<()> {
-        self.watch(Call::Ping, self.inner.ping()).await
+        self.watch(Call::Ping, 0, self.inner.ping()).await
     }
 
     async fn usage(&self) -> Result<Usage> {
-        self.watch(Call::Usage, self.inner.usage()).await
+        self.watch(Call::Usage, 0, self.inner.usage()).await
     }
 
     fn log(&self) -> Option<Arc<dyn Log>> {
@@ -159,14 +159,14 @@ impl Pulse {
     /// Waits for `inner`, which has been waiting since `since`, unless the tier `name` is silent.
     pub(super) async fn watch<T>(
         &self,
-        call: Call,
+        (call, size): (Call, usize),
         name: &str,
         since: Instant,
         inner: impl Future<Output = Result<T>>,
     ) -> Result<T> {
         let Some(patience) = self.patience else { return inner.await };
         let mut watcher =
-            Watcher { pulse: self, since, patience: call.patience(patience), stalls: 0 };
+            Watcher { pulse: self, since, patience: call.patience(patience, size), stalls: 0 };
         let mut inner = pin!(inner);
         // No timer for a call that is answered at once.
         let mut timer: Pin<&mut Option<Sleep>> = pin!(None);
@@ -178,10 +178,10 @@ impl Pulse {
                 }
                 return Poll::Ready(result);
             }
-            if timer.is_none() && Handle::try_current().is_ok() {
+            if timer.is_none() {
                 timer.set(Some(sleep_until(watcher.give_up_at())));
             }
-            let Some(timer) = timer.as_mut().as_pin_mut() else { return Poll::Pending };
+            let timer = timer.as_mut().as_pin_mut().expect("it was set just now");
             watcher.poll(timer, context).map(|()| Err(given_up(call, name, watcher.patience)))
         })
         .await

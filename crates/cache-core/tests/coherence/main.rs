@@ -3,3 +3,4 @@
 mod changes;
 mod repair;
 mod support;
+mod tags;

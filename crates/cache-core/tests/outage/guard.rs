@@ -2,11 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use cache_core::{BreakerState, CallLimit, ErrorKind, Events, Guard, Guarded, Tier};
+use cache_core::{
+    BreakerState, CallLimit, ErrorKind, Events, Guard, Guarded, Layer, Tier,
+    testkit::{Fault, Faults},
+};
 use futures::{future::join_all, poll};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::server::{ANSWER_MS, Mood, PATIENCE_MS, Server, fill, insert, learn, read, remove};
+use super::server::{ANSWER_MS, Mood, PATIENCE_MS, Server, fill, insert, key, learn, read, remove};
 
 fn guarded(server: &Arc<Server>, guard: Guard) -> Guarded {
     Guarded::new(server.clone(), guard, Events::new())
@@ -142,4 +145,71 @@ async fn a_dropped_call_of_a_guarded_tier_changes_nothing() {
     assert_eq!(tier.state(), BreakerState::Closed);
     assert_eq!(read(&tier).await, Ok(()));
     tier.close().await.expect("it closes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_leases_of_a_frozen_server_cost_no_more_than_its_reads() {
+    let server = Server::new();
+    let tier = guarded(&server, Guard::default());
+    let leases = tier.leases().expect("the server gives some");
+    let (key, period) = (key(), Duration::from_secs(1));
+    assert!(leases.acquire(&key, period).await.is_ok_and(|token| token.is_some()));
+    server.turn(Mood::Frozen);
+    for _ in 0..3 {
+        let began = Instant::now();
+        let error = leases.acquire(&key, period).await.expect_err("nobody answers");
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+        assert!(began.elapsed() <= Duration::from_millis(PATIENCE_MS + 1));
+    }
+    assert_eq!(tier.state(), BreakerState::Open);
+    let began = Instant::now();
+    assert!(leases.acquire(&key, period).await.is_err());
+    assert!(leases.wait(&key, period).await.is_err());
+    assert_eq!(began.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_a_lease_is_not_taken_for_silence() {
+    let server = Server::new();
+    let tier = guarded(&server, Guard::default());
+    let leases = tier.leases().expect("the server gives some");
+    for _ in 0..5 {
+        let wait = 10 * Duration::from_millis(PATIENCE_MS);
+        assert!(leases.wait(&key(), wait).await.is_ok());
+    }
+    assert_eq!(tier.state(), BreakerState::Closed);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storm_of_callers_and_faults_leaves_a_guarded_tier_in_order() {
+    let faults = Faults::new();
+    let limit = CallLimit { calls: 4, waiting: 4, wait: Duration::from_millis(1) };
+    let guard = Guard { limit: Some(limit), ..Guard::default() };
+    let inner = faults.layer().wrap(Server::new());
+    let tier = Arc::new(Guarded::new(inner, guard, Events::new()));
+    faults.randomly(1, 0.3, Fault::Fail(ErrorKind::Unavailable));
+    let storm = (0..16).map(|caller| {
+        let tier = Arc::clone(&tier);
+        tokio::spawn(async move {
+            for call in 0..100 {
+                match (caller + call) % 4 {
+                    0 => drop(read(&*tier).await),
+                    1 => drop(insert(&*tier).await),
+                    2 => drop(remove(&*tier).await),
+                    _ => drop(timeout(Duration::from_micros(100), read(&*tier)).await),
+                }
+            }
+        })
+    });
+    for caller in join_all(storm).await {
+        caller.expect("no caller panics");
+    }
+    faults.heal();
+    let mut state = tier.subscribe();
+    let closed = state.wait_for(|state| *state == BreakerState::Closed);
+    assert!(timeout(Duration::from_secs(10), closed).await.is_ok());
+    // All turns are free again.
+    for ending in join_all((0..4).map(|_| read(&*tier))).await {
+        assert_eq!(ending, Ok(()));
+    }
 }

@@ -91,3 +91,15 @@ async fn a_server_that_is_silent_after_our_stall_too_is_given_up() {
     assert_eq!(call.await, Err(ErrorKind::Timeout));
     assert_eq!(resumed.elapsed(), Duration::from_millis(PATIENCE_MS));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_large_batch_is_waited_for_longer() {
+    let server = Server::new();
+    let tier = patient(&server);
+    server.turn(Mood::Frozen);
+    for (keys, patiences) in [(249, 1), (250, 2), (1_000, 5)] {
+        let began = Instant::now();
+        assert!(tier.get_many(&vec![key(); keys]).await.is_err());
+        assert_eq!(began.elapsed(), patiences * Duration::from_millis(PATIENCE_MS));
+    }
+}

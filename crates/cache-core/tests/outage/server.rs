@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -11,9 +11,9 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use cache_core::{
-    ByteSize, CodecId, Entry, Error, ErrorKind, Fence, Key, Leases, Log, Lookup, ManualClock,
-    MemoryTier, Namespace, Put, PutOutcome, Removal, Result, Tier, TierExt, TierInfo, Timestamp,
-    Ttl, Usage,
+    ByteSize, CodecId, Entry, Error, ErrorKind, Fence, Key, LeaseToken, Leases, Log, Lookup,
+    ManualClock, MemoryTier, Namespace, Put, PutOutcome, Removal, Result, Tier, TierExt, TierInfo,
+    Timestamp, Ttl, Usage,
 };
 use parking_lot::Mutex;
 use tokio::{sync::Semaphore, time::sleep};
@@ -39,6 +39,7 @@ pub(crate) enum Mood {
 
 #[derive(Debug)]
 pub(crate) struct Server {
+    this: Weak<Self>,
     info: TierInfo,
     inner: MemoryTier,
     mood: Mutex<Mood>,
@@ -59,7 +60,8 @@ impl Server {
     pub(crate) fn with_hands(hands: usize) -> Arc<Self> {
         let inner = MemoryTier::new(ByteSize::mib(8), Arc::new(ManualClock::new())).named("redis");
         let patience = Some(Duration::from_millis(PATIENCE_MS));
-        Arc::new(Self {
+        Arc::new_cyclic(|this| Self {
+            this: Weak::clone(this),
             info: TierInfo { patience, ..inner.info().clone() },
             inner,
             mood: Mutex::new(Mood::Answers),
@@ -165,11 +167,41 @@ impl Tier for Server {
     }
 
     fn leases(&self) -> Option<Arc<dyn Leases>> {
-        None
+        Some(Arc::new(Desk(Weak::clone(&self.this))))
     }
 
     async fn close(&self) -> Result<()> {
         self.inner.close().await
+    }
+}
+
+/// Gives a lease to whoever asks.
+#[derive(Debug)]
+struct Desk(Weak<Server>);
+
+impl Desk {
+    async fn call(&self) -> Result<()> {
+        self.0.upgrade().expect("the test has the server").call().await
+    }
+}
+
+#[async_trait]
+impl Leases for Desk {
+    async fn acquire(&self, _key: &Key, _period: Duration) -> Result<Option<LeaseToken>> {
+        self.call().await.map(|()| Some(LeaseToken::new(1)))
+    }
+
+    async fn renew(&self, _key: &Key, _token: LeaseToken, _period: Duration) -> Result<bool> {
+        self.call().await.map(|()| true)
+    }
+
+    async fn release(&self, _key: &Key, _token: LeaseToken) -> Result<()> {
+        self.call().await
+    }
+
+    async fn wait(&self, _key: &Key, wait: Duration) -> Result<()> {
+        sleep(wait).await;
+        Ok(())
     }
 }
 

@@ -116,6 +116,12 @@ impl<V: Send + Sync + 'static> Shared<V> {
                     }
                     keys.push(key.clone());
                 }
+                Change::Key(key) if self.tags.owns(key) => {
+                    if !is_heard {
+                        self.tags.hear(key, mark_of(notice, place), notice.digest);
+                    }
+                    keys.push(key.clone());
+                }
                 Change::Clear(namespace) if *namespace == self.namespace => {
                     if !is_heard {
                         self.forget_near();
@@ -131,10 +137,8 @@ impl<V: Send + Sync + 'static> Shared<V> {
     }
 
     fn hear_key(&self, key: &Key, notice: &Notice, place: usize) {
-        // Marks of one tier say nothing about those of another.
-        let mark = if place == 0 { notice.mark } else { u64::MAX };
         let moved = match &self.near {
-            Some(near) => near.hear(key, mark, notice.digest),
+            Some(near) => near.hear(key, mark_of(notice, place), notice.digest),
             None => true,
         };
         if moved {
@@ -186,6 +190,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
         if let Some(near) = &self.near {
             near.clear();
         }
+        self.tags.forget();
         followed.heard_at.store(self.clock.now().as_millis(), Ordering::Relaxed);
         self.coherence.begun.send_modify(|begun| *begun += 1);
     }
@@ -193,6 +198,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
     /// Gives up every copy of this process: changes may have been missed.
     async fn forget_copies(&self, followed: &Followed) {
         self.forget_near();
+        self.tags.forget();
         self.clear_above(followed).await;
         self.events.emit(Event::LogGap { tier: Arc::clone(followed.log.tier()) });
         self.events.emit(Event::NearDropped { namespace: self.namespace.as_str().into() });
@@ -204,4 +210,10 @@ impl<V: Send + Sync + 'static> Shared<V> {
         }
         self.flights.detach_all();
     }
+}
+
+/// The mark of a change, to be compared with those that copies have seen: marks of one tier say
+/// nothing about those of another.
+const fn mark_of(notice: &Notice, place: usize) -> u64 {
+    if place == 0 { notice.mark } else { u64::MAX }
 }

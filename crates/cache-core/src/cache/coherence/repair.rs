@@ -144,8 +144,7 @@ impl Repairer {
         if page.gap || page.notices.iter().any(|notice| is_cleared(&notice.change)) {
             return self.upper.clear(&cache.namespace).await;
         }
-        let tags = cache.namespace.reserved("tags");
-        let ours = |key: &Key| [cache.namespace.as_str(), tags.as_str()].contains(&key.namespace());
+        let ours = |key: &Key| key.namespace() == cache.namespace.as_str() || cache.tags.owns(key);
         let mut keys: Vec<Key> = page
             .notices
             .iter()

@@ -1,5 +1,7 @@
 //! The in-process tier of encoded entries, on moka.
 
+mod reclaim;
+
 use std::{
     collections::HashMap,
     fmt,
@@ -7,16 +9,19 @@ use std::{
         Arc, Once, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use async_trait::async_trait;
-use moka::{Expiry, notification::RemovalCause};
+use moka::notification::RemovalCause;
 use parking_lot::RwLock;
+
+use self::reclaim::Reclaim;
+pub(crate) use self::reclaim::reclaim_after;
 
 use crate::{
     bus::{Author, Change, Log, MemoryLog, Notice},
-    clock::{Clock, Timestamp},
+    clock::Clock,
     entry::{Entry, PAYLOAD_LEN_MAX, Version},
     error::Result,
     fence_table::FenceTable,
@@ -31,9 +36,6 @@ use crate::{
 
 /// What moka and the record's own fields take for each entry, roughly, beside key and payload.
 const OVERHEAD_BYTES: usize = 192;
-
-/// How long a version is remembered after its entry was removed.
-const TOMBSTONE_RETENTION: Duration = Duration::from_secs(600);
 
 /// How many changes the log keeps.
 const LOG_LEN_MAX: usize = 4_096;
@@ -334,44 +336,6 @@ fn weigh(key: &Key, record: &Record) -> u32 {
         Body::Tombstone => 0,
     };
     u32::try_from(key.encoded().len() + payload + OVERHEAD_BYTES).unwrap_or(u32::MAX)
-}
-
-/// Gives expired records' room back. Whether an entry is expired is judged by our own clock when it
-/// is read; moka's cannot be replaced.
-struct Reclaim(Arc<dyn Clock>);
-
-impl Reclaim {
-    fn after(&self, record: &Record) -> Duration {
-        match &record.body {
-            Body::Value(entry) => reclaim_after(entry.expires_at, self.0.now()),
-            Body::Tombstone => TOMBSTONE_RETENTION,
-        }
-    }
-}
-
-impl Expiry<Key, Record> for Reclaim {
-    fn expire_after_create(&self, _: &Key, record: &Record, _: Instant) -> Option<Duration> {
-        Some(self.after(record))
-    }
-
-    fn expire_after_update(
-        &self,
-        _: &Key,
-        record: &Record,
-        _: Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        Some(self.after(record))
-    }
-}
-
-/// How long moka goes on counting an expired record before it gives its room back. Its clock is not
-/// ours: it must never be the first to say that something has expired.
-const RECLAIM_GRACE: Duration = Duration::from_secs(5);
-
-/// After how long moka may give back the room of what expires at `deadline`.
-pub(crate) fn reclaim_after(deadline: Timestamp, now: Timestamp) -> Duration {
-    deadline.since(now) + RECLAIM_GRACE
 }
 
 #[cfg(test)]
