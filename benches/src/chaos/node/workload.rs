@@ -26,6 +26,9 @@ use super::{
 const SHARED_KEYS: u32 = 60;
 /// Keys for inserts, of each node: a key's inserts must not overlap, and so have one writer.
 const OWN_KEYS: usize = 5;
+/// Keys with a tag, which are invalidated by it and not by themselves.
+const TAGS: u64 = 4;
+const KEYS_OF_TAG: u64 = 3;
 /// Keys that nobody changes, to see whether L1 answers.
 const PROBE_KEYS: u32 = 3;
 const READERS: u64 = 4;
@@ -67,10 +70,10 @@ impl Workload {
         }
         for writer in 0..WRITERS {
             self.repeat(ms(15), 100 + writer, move |this, rng| async move {
-                if writer == 0 && rng % 4 == 0 {
-                    this.insert(rng).await;
-                } else {
-                    this.invalidate(&shared_key(rng)).await;
+                match (writer, rng % 4) {
+                    (0, 0) => this.insert(rng).await,
+                    (0, 1) => this.invalidate_tag((rng >> 8) % TAGS).await,
+                    _ => this.invalidate(&shared_key(rng)).await,
                 }
             });
         }
@@ -111,10 +114,11 @@ impl Workload {
     }
 
     fn any_key(&self, random: u64) -> String {
-        if random.is_multiple_of(4) {
-            own_key((random >> 8) as usize % self.0.nodes, (random >> 16) as usize % OWN_KEYS)
-        } else {
-            shared_key(random >> 8)
+        let (node, number) = ((random >> 8) as usize, (random >> 16) as usize);
+        match random % 4 {
+            0 => own_key(node % self.0.nodes, number % OWN_KEYS),
+            1 => tagged_key((random >> 8) % TAGS, (random >> 16) % KEYS_OF_TAG),
+            _ => shared_key(random >> 8),
         }
     }
 
@@ -174,7 +178,13 @@ impl Workload {
             load_us.store(now_us() - begin_us, Ordering::Relaxed);
             anyhow::Ok(item(asked, version))
         };
-        cache.get_or_load(key, load).await
+        match tag_of(key) {
+            Some(tag) => {
+                let read = cache.read(key).tags([tag]).load(|_| load()).await?;
+                Ok(read.expect("the source has a version of every key"))
+            }
+            None => cache.get_or_load(key, load).await,
+        }
     }
 
     /// Writes the source, then tells the cache.
@@ -183,6 +193,21 @@ impl Workload {
         let begin_us = now_us();
         let done = self.0.service.cache.invalidate(key).await;
         self.wrote(Act::Invalidate, key, version, begin_us, done.err());
+    }
+
+    /// Writes every key of a tag at the source, then tells the cache of the tag.
+    async fn invalidate_tag(&self, tag: u64) {
+        let mut written = Vec::new();
+        for number in 0..KEYS_OF_TAG {
+            let key = tagged_key(tag, number);
+            let Ok(version) = self.0.service.source.write(&key).await else { return };
+            written.push((key, version));
+        }
+        let begin_us = now_us();
+        let error = self.0.service.cache.invalidate_tag(&format!("tag-{tag}")).await.err();
+        for (key, version) in written {
+            self.wrote(Act::Invalidate, &key, version, begin_us, error.clone());
+        }
     }
 
     /// Changes the source that is a table, as a program does that knows no cache but its SQL.
@@ -272,6 +297,16 @@ fn shared_key(random: u64) -> String {
     let half = |bits: u64| (bits & 0xffff) as f64 / f64::from(0x1_0000);
     let place = half(random) * half(random >> 16);
     format!("key-{}", (place * f64::from(SHARED_KEYS)) as u32)
+}
+
+fn tagged_key(tag: u64, number: u64) -> String {
+    format!("tag-{tag}-{number}")
+}
+
+/// `tag-2` of `tag-2-0`.
+fn tag_of(key: &str) -> Option<&str> {
+    key.strip_prefix("tag-")?;
+    Some(key.rsplit_once('-')?.0)
 }
 
 fn own_key(node: usize, number: usize) -> String {
