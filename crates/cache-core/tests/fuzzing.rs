@@ -6,9 +6,10 @@ use cache_core::testkit::fuzzing::{self, Target};
 
 const MUTATIONS: usize = 200_000;
 
-const TARGETS: [(&str, Target); 4] = [
+const TARGETS: [(&str, Target); 5] = [
     ("names", fuzzing::names),
     ("payloads", fuzzing::payloads),
+    ("sessions", fuzzing::sessions),
     ("settings", fuzzing::settings),
     ("wire", fuzzing::wire),
 ];
@@ -31,6 +32,11 @@ fn names_from_outside_are_exact() {
 #[test]
 fn payloads_from_outside_end_well() {
     run("payloads");
+}
+
+#[test]
+fn tokens_from_outside_end_well() {
+    run("sessions");
 }
 
 #[test]

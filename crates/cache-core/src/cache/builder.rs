@@ -7,6 +7,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     Cache,
+    cluster::Cluster,
     coherence::{Coherence, WhenCut},
     flights::Flights,
     metrics::Metrics,
@@ -22,12 +23,16 @@ use crate::{
     error::{Error, ErrorKind, Result},
     event::Events,
     key::Namespace,
-    layers::Observed,
+    layers::{Guard, Guarded, Observed},
     memory::MemoryTier,
     stack::Stack,
     tier::Tier,
     units::ByteSize,
 };
+
+/// The shortest and the longest period of a lease.
+const LEASE_MIN: Duration = Duration::from_millis(50);
+const LEASE_MAX: Duration = Duration::from_secs(60);
 
 /// What the generations of tags may take where there is no tier to keep them.
 const TAGS_BYTES: ByteSize = ByteSize::mib(4);
@@ -53,6 +58,8 @@ impl<V: Send + Sync + 'static> Cache<V> {
             events: None,
             payload_len_max: PAYLOAD_LEN_MAX,
             clock: None,
+            guard: Some(Guard::default()),
+            lease: None,
             when_cut: WhenCut::default(),
             cut_after: Duration::from_secs(1),
         }
@@ -93,6 +100,8 @@ pub struct Builder<V> {
     events: Option<Events>,
     payload_len_max: usize,
     clock: Option<Arc<dyn Clock>>,
+    guard: Option<Guard>,
+    lease: Option<Duration>,
     when_cut: WhenCut,
     cut_after: Duration,
 }
@@ -190,6 +199,25 @@ impl<V: Send + Sync + 'static> Builder<V> {
         Self { payload_len_max, ..self }
     }
 
+    /// What is around each tier that has a server, so that its outage stays its own: see [`Guard`]
+    /// for what that is unless set.
+    pub fn guard(self, guard: Guard) -> Self {
+        Self { guard: Some(guard), ..self }
+    }
+
+    /// Leaves the tiers as they are, for those that bring guards of their own.
+    pub fn without_guards(self) -> Self {
+        Self { guard: None, ..self }
+    }
+
+    /// Has one process at a time load a key that all of them miss, by a lease in the topmost tier
+    /// that gives leases. It is renewed during the load; a process that dies holds the others up
+    /// for `period`. While there are no leases to be had, each process loads for itself. Batch
+    /// loads and refreshes take none.
+    pub fn lease(self, period: Duration) -> Self {
+        Self { lease: Some(period), ..self }
+    }
+
     /// What the near tier does when nothing was heard for `after` of what other processes change:
     /// the log of a tier cannot be reached. It goes on unless set, and 1 s counts as cut off.
     pub fn when_cut(self, policy: WhenCut, after: Duration) -> Self {
@@ -218,8 +246,12 @@ impl<V: Send + Sync + 'static> Builder<V> {
         let retentions = self.tiers.iter().map(|tier| tier.info().fence_retention);
         let fence_retention = retentions.min().unwrap_or(Duration::MAX);
         let events = self.events.unwrap_or_default();
-        let observed: Vec<Arc<Observed>> =
-            self.tiers.into_iter().map(|tier| Arc::new(Observed::new(tier))).collect();
+        let observed: Vec<Arc<Observed>> = self
+            .tiers
+            .into_iter()
+            .map(|tier| guarded(tier, self.guard.as_ref(), &events))
+            .map(|tier| Arc::new(Observed::new(tier)))
+            .collect();
         let tiers: Vec<Arc<dyn Tier>> =
             observed.iter().map(|tier| Arc::clone(tier) as Arc<dyn Tier>).collect();
         let stack = match (tiers.is_empty(), self.near) {
@@ -236,6 +268,10 @@ impl<V: Send + Sync + 'static> Builder<V> {
         };
         let tags =
             TagBook::new(&namespace, keeper_of_tags(stack.as_ref(), &clock)?, Arc::clone(&clock))?;
+        let cluster = match self.lease {
+            Some(period) => Some(cluster(stack.as_deref(), period, &namespace, &events)?),
+            None => None,
+        };
         let near = self
             .near
             .map(|bytes_max| Near::new(bytes_max.as_u64(), self.near_ttl, Arc::clone(&clock)));
@@ -250,6 +286,7 @@ impl<V: Send + Sync + 'static> Builder<V> {
             tags,
             observed,
             coherence,
+            cluster,
             events,
             flights: Flights::new(),
             metrics: Metrics::default(),
@@ -260,6 +297,35 @@ impl<V: Send + Sync + 'static> Builder<V> {
             tasks: TaskTracker::new(),
         })))
     }
+}
+
+/// A tier that has a server, in its guard.
+fn guarded(tier: Arc<dyn Tier>, guard: Option<&Guard>, events: &Events) -> Arc<dyn Tier> {
+    match guard {
+        Some(guard) if guard.patience.or(tier.info().patience).is_some() => {
+            Arc::new(Guarded::new(tier, guard.clone(), events.clone()))
+        }
+        _ => tier,
+    }
+}
+
+fn cluster(
+    stack: Option<&Stack>,
+    period: Duration,
+    namespace: &Namespace,
+    events: &Events,
+) -> Result<Arc<Cluster>> {
+    if !(LEASE_MIN..=LEASE_MAX).contains(&period) {
+        let message = format!("the lease period is {period:?}");
+        return Err(Error::new(ErrorKind::Config, message)
+            .hint(format!("choose one from {LEASE_MIN:?} to {LEASE_MAX:?}")));
+    }
+    let leases = stack.and_then(|stack| stack.tiers().iter().find_map(Tier::leases));
+    let Some(leases) = leases else {
+        return Err(Error::new(ErrorKind::Config, "`lease` is set, and no tier gives leases")
+            .hint("add a tier that does (Redis, PostgreSQL, SQLite), or leave `lease` out"));
+    };
+    Ok(Arc::new(Cluster::new(leases, period, namespace, events.clone())))
 }
 
 /// Where the generations of tags are kept: with the entries, or in memory where there is only a near

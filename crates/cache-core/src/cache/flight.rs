@@ -9,6 +9,7 @@ use futures::{
 use tokio::time::Instant;
 
 use super::{
+    cluster::Go,
     flights::{Boarding, Landing, Passenger, Pilot},
     hit::Hit,
     item::Loaded,
@@ -121,12 +122,25 @@ impl<V: Send + Sync + 'static> Shared<V> {
     {
         self.follow_logs().await;
         let Some((pilot, course, candidate)) = self.depart(pilot, course).await else { return };
+        let (candidate, lease) = match self.take_turn(candidate, &course).await {
+            Go::Load(candidate, lease) => (candidate, lease),
+            Go::Land(hit) => return pilot.land(Ok(hit)),
+        };
         let previous = candidate.previous.clone();
-        let tags = self.tags.start(&course.tags).await;
-        let loaded = self.load(1, async move { loader(previous).await }).await;
-        let loaded = loaded.map(|brought| brought.map(Into::into));
-        let settled = self.settle(vec![(candidate, loaded)], &course, &tags).await;
-        pilot.land(settled.into_iter().next().expect("one candidate has one landing"));
+        let work = async {
+            let tags = self.tags.start(&course.tags).await;
+            let loaded = self.load(1, async move { loader(previous).await }).await;
+            let loaded = loaded.map(|brought| brought.map(Into::into));
+            let settled = self.settle(vec![(candidate, loaded)], &course, &tags).await;
+            settled.into_iter().next().expect("one candidate has one landing")
+        };
+        match lease {
+            Some(lease) => {
+                pilot.land(lease.keep_during(work).await);
+                lease.end().await;
+            }
+            None => pilot.land(work.await),
+        }
     }
 
     /// Lands a flight that the tiers can answer, unless what they have is to be refreshed early:

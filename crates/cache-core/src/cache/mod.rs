@@ -1,6 +1,7 @@
 //! The typed front of a tiered cache.
 
 mod builder;
+mod cluster;
 mod coherence;
 mod flight;
 mod flights;

@@ -131,7 +131,6 @@ impl<V: Send + Sync + 'static> Near<V> {
         fence: Option<NearFence>,
     ) -> PutOutcome {
         let NearFence(seen) = fence.unwrap_or(NearFence(u64::MAX));
-        let value = Some(value);
         self.fences.advance_since(key.text(), seen, |mark| {
             let provenance = Provenance { seen: 0, digest: entry.digest() };
             let outcome = match mark {

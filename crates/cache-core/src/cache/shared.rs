@@ -6,6 +6,7 @@ use futures::FutureExt;
 use tokio_util::task::TaskTracker;
 
 use super::{
+    cluster::Cluster,
     coherence::Coherence,
     flight::Copies,
     flights::Flights,
@@ -39,6 +40,8 @@ pub(super) struct Shared<V> {
     /// The tiers of the stack as they are counted.
     pub(super) observed: Vec<Arc<Observed>>,
     pub(super) coherence: Coherence,
+    /// Where processes take turns to load, if they do.
+    pub(super) cluster: Option<Arc<Cluster>>,
     pub(super) events: Events,
     pub(super) flights: Flights<V>,
     pub(super) metrics: Metrics,

@@ -180,6 +180,8 @@ impl<V: Send + Sync + 'static> Shared<V> {
                 condition: Condition::Always,
             })
             .collect();
+        let digest = |put: &Put| (put.key.clone(), put.entry.digest());
+        let _expected = self.coherence.expect(puts.iter().map(digest).collect());
         let mut fences = vec![None; puts.len()];
         let (below, result) = match &self.stack {
             Some(stack) => {

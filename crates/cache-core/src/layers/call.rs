@@ -133,7 +133,6 @@ impl Verdict {
                 | ErrorKind::Internal
                 | ErrorKind::InvalidKey
                 | ErrorKind::InvalidTtl
-                | ErrorKind::Outdated
                 | ErrorKind::Load
                 | ErrorKind::Outdated
                 | ErrorKind::Overloaded

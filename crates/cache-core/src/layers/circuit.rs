@@ -141,10 +141,9 @@ impl Circuit {
         if self.0.gate.load(Ordering::Acquire) & 1 == 0 {
             return Ok(());
         }
-        match &self.0.core.lock().open {
-            Some(open) if Instant::now() < open.until => Err(self.0.refusal(open)),
-            _ => Ok(()),
-        }
+        let mut core = self.0.core.lock();
+        let shut = core.open.as_mut().and_then(|open| open.is_shut().then(|| self.0.refusal(open)));
+        shut.map_or(Ok(()), Err)
     }
 
     /// A call that was let through has succeeded.
@@ -171,22 +170,31 @@ impl Circuit {
     }
 }
 
+impl Open {
+    /// Whether nobody may find out yet, or somebody does just now.
+    fn is_shut(&mut self) -> bool {
+        // A task that ended and left the circuit open went down with its runtime, or with a panic
+        // of the tier. Its ping decides nothing any more.
+        if self.prober.take_if(|prober| prober.is_finished()).is_some() {
+            self.is_tried = false;
+        }
+        self.is_tried || Instant::now() < self.until
+    }
+}
+
 impl Shared {
     fn admit_to_open(self: &Arc<Self>) -> Result<Pass> {
         let mut core = self.core.lock();
         let epoch = self.epoch();
         let Some(open) = &mut core.open else { return Ok(Pass { epoch, is_trial: false }) };
-        if open.is_tried || Instant::now() < open.until {
+        if open.is_shut() {
             return Err(self.refusal(open));
         }
         if matches!(self.trial, Trial::Ping { .. }) && Handle::try_current().is_ok() {
-            // Its task is about to ask. Unless it went down with its runtime.
+            // Its task is about to ask, or there is none yet.
             let refusal = self.refusal(open);
-            let is_gone = open.prober.as_ref().is_none_or(AbortHandle::is_finished);
             drop(core);
-            if is_gone {
-                self.start_probing();
-            }
+            self.start_probing();
             return Err(refusal);
         }
         open.is_tried = true;
@@ -331,7 +339,7 @@ impl Shared {
         let Ok(runtime) = Handle::try_current() else { return };
         let mut core = self.core.lock();
         let Some(open) = &mut core.open else { return };
-        if open.prober.as_ref().is_none_or(AbortHandle::is_finished) {
+        if open.prober.is_none() {
             let task = runtime.spawn(probe(Arc::downgrade(self), tier.clone(), *patience));
             open.prober = Some(task.abort_handle());
         }

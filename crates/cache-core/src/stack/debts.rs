@@ -170,8 +170,7 @@ impl State {
 async fn repair(tier: Arc<dyn Tier>, debts: Weak<Debts>, events: Events) {
     let mut delay = RETRY_FIRST;
     let mut told = 0;
-    loop {
-        let Some(part) = debts.upgrade().and_then(|debts| debts.part()) else { break };
+    while let Some(part) = debts.upgrade().and_then(|debts| debts.part()) {
         match pay(&*tier, &part).await {
             Ok(()) => {
                 told += part.keys.len() + part.clears.len();

@@ -5,13 +5,15 @@ use std::{
     fs, io,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     path::Path,
+    sync::Arc,
 };
 
 use bytes::Bytes;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
 use crate::{
-    clock::Timestamp,
+    cache::Session,
+    clock::{Clock, ManualClock, Timestamp},
     codec::{Codec, Json},
     key::{Key, Namespace},
     units::{ByteSize, ServerUrl, Span},
@@ -105,6 +107,21 @@ pub fn settings(data: &[u8]) {
     // A password between the colon and the last `@` of an address is never shown.
     let secret = format!("redis://user:s3cr3t{text}@host:6379/0");
     assert!(!ServerUrl::new(secret).to_string().contains("s3cr3t"));
+}
+
+/// Tokens of sessions, as they come with a request.
+///
+/// # Panics
+///
+/// When a token that is taken does not survive being written and read again.
+pub fn sessions(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else { return };
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::new());
+    if let Ok(session) = Session::parse(text, Arc::clone(&clock)) {
+        let token = session.token();
+        let again = Session::parse(&token, clock).expect("a session's own token is one");
+        assert_eq!(again.token(), token);
+    }
 }
 
 /// Payloads, as each codec of this crate reads them.

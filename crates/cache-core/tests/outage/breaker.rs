@@ -279,18 +279,27 @@ fn a_breaker_whose_runtime_is_gone_is_probed_in_the_next_one() {
         let mut builder = tokio::runtime::Builder::new_current_thread();
         builder.enable_time().start_paused(true).build().expect("a runtime can be built")
     };
-    let (server, _, breaker) = broken(Mood::Fails(ErrorKind::Unavailable));
-    runtime().block_on(learn(&breaker));
-    server.turn(Mood::Answers);
-    let breaker = Arc::new(breaker);
-    runtime().block_on(async {
-        let mut state = breaker.subscribe();
-        while *state.borrow_and_update() != BreakerState::Closed {
-            let _ = read(&*breaker).await;
-            sleep(Duration::from_millis(50)).await;
-        }
-    });
-    assert_eq!(server.pinged(), 1);
+    for last_seen in [BreakerState::Open, BreakerState::HalfOpen] {
+        let (server, _, breaker) = broken(Mood::Fails(ErrorKind::Unavailable));
+        runtime().block_on(async {
+            learn(&breaker).await;
+            server.turn(Mood::Frozen);
+            let mut state = breaker.subscribe();
+            let seen = state.wait_for(|state| *state == last_seen).await;
+            assert!(seen.is_ok());
+        });
+        server.turn(Mood::Answers);
+        runtime().block_on(async {
+            for _ in 0..100 {
+                assert!(server.pinged() < 3);
+                if read(&breaker).await.is_ok() {
+                    return;
+                }
+                sleep(Duration::from_millis(50)).await;
+            }
+            panic!("it stays open, after it was {last_seen:?}");
+        });
+    }
 }
 
 /// A layer that makes every failed read a miss.

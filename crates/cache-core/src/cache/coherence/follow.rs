@@ -137,6 +137,9 @@ impl<V: Send + Sync + 'static> Shared<V> {
     }
 
     fn hear_key(&self, key: &Key, notice: &Notice, place: usize) {
+        if self.coherence.expects(key, notice.digest) {
+            return;
+        }
         let moved = match &self.near {
             Some(near) => near.hear(key, mark_of(notice, place), notice.digest),
             None => true,

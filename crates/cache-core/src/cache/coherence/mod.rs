@@ -9,6 +9,7 @@ mod mend;
 mod repair;
 
 use std::{
+    collections::HashSet,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -29,6 +30,7 @@ use crate::{
     clock::Timestamp,
     error::{Error, ErrorKind, Result},
     fence::Fence,
+    key::Key,
     stack::Stack,
     stats::{LatencyHistogram, LatencySummary},
     tier::{Scope, Tier},
@@ -61,6 +63,9 @@ pub(super) struct Coherence {
     begin_by: OnceLock<Instant>,
     /// How many of the logs have been reached.
     begun: watch::Sender<usize>,
+    /// Inserts of this process that are on their way, by key and digest of the entry: their notices
+    /// may come before they have ended.
+    inserting: Mutex<HashSet<(Key, u32)>>,
     lag: Mutex<LatencyHistogram>,
     stop: CancellationToken,
 }
@@ -91,6 +96,7 @@ impl Coherence {
             logs: tiers.filter_map(followed).collect(),
             begin_by: OnceLock::new(),
             begun: watch::Sender::new(0),
+            inserting: Mutex::default(),
             lag: Mutex::new(LatencyHistogram::new()),
             stop: CancellationToken::new(),
         }
@@ -100,6 +106,18 @@ impl Coherence {
     pub(super) fn provenance(&self, fence_at: impl Fn(usize) -> Fence) -> Provenance {
         let seen = self.logs.first().and_then(|log| fence_at(log.level).as_mark());
         Provenance { seen: seen.unwrap_or(0), digest: 0 }
+    }
+
+    /// Expects notices of these inserts, until the answer is dropped.
+    pub(super) fn expect(&self, inserts: Vec<(Key, u32)>) -> Expected<'_> {
+        let inserts = if self.logs.is_empty() { Vec::new() } else { inserts };
+        self.inserting.lock().extend(inserts.iter().cloned());
+        Expected { coherence: self, inserts }
+    }
+
+    /// Whether this process is just about to insert what a notice tells of.
+    fn expects(&self, key: &Key, digest: u32) -> bool {
+        digest != 0 && self.inserting.lock().contains(&(key.clone(), digest))
     }
 
     /// Whether the near tier may answer at `now`.
@@ -132,6 +150,21 @@ impl Coherence {
     /// Hears of nothing any more.
     pub(super) fn stop(&self) {
         self.stop.cancel();
+    }
+}
+
+/// Inserts of this process that are on their way.
+pub(super) struct Expected<'c> {
+    coherence: &'c Coherence,
+    inserts: Vec<(Key, u32)>,
+}
+
+impl Drop for Expected<'_> {
+    fn drop(&mut self) {
+        let mut inserting = self.coherence.inserting.lock();
+        for insert in &self.inserts {
+            inserting.remove(insert);
+        }
     }
 }
 

@@ -180,7 +180,7 @@ impl TagBook {
 
     /// Looks up what is not known of `tags`. What cannot be found out stays unknown.
     pub(super) async fn learn(&self, tags: &[Tags]) {
-        let plain = tags.iter().flat_map(|tags| rules::plain(tags));
+        let plain = tags.iter().flat_map(rules::plain);
         let mut names: Vec<Arc<str>> = plain.map(|mark| Arc::clone(&mark.tag)).collect();
         names.sort_unstable();
         names.dedup();

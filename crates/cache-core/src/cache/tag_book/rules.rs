@@ -171,7 +171,7 @@ impl Rules {
         if list.rules.len() == RULES_MAX {
             *list = List::empty();
         }
-        list.rules.push(names.iter().map(|name| name.to_string()).collect());
+        list.rules.push(names.iter().map(ToString::to_string).collect());
         stack.put_up(&[self.put(list, clock, Condition::Always)]).await.1
     }
 

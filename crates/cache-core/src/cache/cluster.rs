@@ -1,0 +1,191 @@
+//! One load among several processes: a lease on the key, where the cache is told to take one.
+
+use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
+
+use futures::future::{Either, select};
+
+use parking_lot::Mutex;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{
+    flight::{Course, Wanted},
+    hit::Hit,
+    look::Candidate,
+    shared::Shared,
+};
+use crate::{
+    error::{Error, ErrorKind},
+    event::{Event, Events},
+    key::{Key, Namespace},
+    lease::{LeaseToken, Leases},
+};
+
+/// How long the place of the leases may take. A load is not held up for longer.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// How long the place is left alone after it failed. Each process is on its own meanwhile.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// The leases of one cache.
+#[derive(Debug)]
+pub(super) struct Cluster {
+    leases: Arc<dyn Leases>,
+    /// How long a process that died holds the others up.
+    period: Duration,
+    namespace: Namespace,
+    events: Events,
+    /// Until when the place is left alone.
+    away_until: Mutex<Option<Instant>>,
+}
+
+/// What came of asking for a lease.
+pub(super) enum Turn {
+    /// This process loads.
+    Ours(Lease),
+    /// Another process was loading, and has ended or is late: look again.
+    Theirs,
+    /// There are no leases to be had: this process loads, with its own flight to protect it.
+    Alone,
+}
+
+/// How a flight goes on that the tiers could not answer.
+pub(super) enum Go<V> {
+    /// It loads, with a lease where there is one.
+    Load(Candidate<V>, Option<Lease>),
+    /// Another process has loaded meanwhile.
+    Land(Option<Hit<V>>),
+}
+
+impl<V: Send + Sync + 'static> Shared<V> {
+    /// Waits for this process's turn to load, where processes take turns.
+    ///
+    /// A lease says nothing of what was loaded before it: whoever gets it, or was woken by its end,
+    /// looks into the tiers once more.
+    pub(super) async fn take_turn(&self, candidate: Candidate<V>, course: &Course) -> Go<V> {
+        let Some(cluster) = self.cluster.as_ref().filter(|_| course.wanted == Wanted::Fresh) else {
+            return Go::Load(candidate, None);
+        };
+        let latest = Instant::now() + self.policy.load_timeout;
+        loop {
+            let turn = cluster.turn(&candidate.key).await;
+            if matches!(turn, Turn::Alone) {
+                return Go::Load(candidate, None);
+            }
+            let again = self.look_below(&candidate.key, course).await;
+            match turn {
+                Turn::Ours(lease) if again.is_answer() => {
+                    self.tasks.spawn(lease.end());
+                    return Go::Land(again.hit);
+                }
+                Turn::Ours(lease) => return Go::Load(again, Some(lease)),
+                Turn::Theirs | Turn::Alone if again.is_answer() => return Go::Land(again.hit),
+                Turn::Theirs | Turn::Alone if Instant::now() >= latest => {
+                    return Go::Load(again, None);
+                }
+                Turn::Theirs | Turn::Alone => {}
+            }
+        }
+    }
+}
+
+/// A lease that is held. It ends with [`end`](Self::end), or with its period.
+pub(super) struct Lease {
+    cluster: Arc<Cluster>,
+    key: Key,
+    token: LeaseToken,
+}
+
+impl Cluster {
+    pub(super) fn new(
+        leases: Arc<dyn Leases>,
+        period: Duration,
+        namespace: &Namespace,
+        events: Events,
+    ) -> Self {
+        let away_until = Mutex::new(None);
+        Self { leases, period, namespace: namespace.clone(), events, away_until }
+    }
+
+    /// Asks for the lease of `key`. When another process has it, waits until it is free, or for a
+    /// period at most.
+    pub(super) async fn turn(self: &Arc<Self>, key: &Key) -> Turn {
+        if self.is_away() {
+            return Turn::Alone;
+        }
+        match self.within(PATIENCE, self.leases.acquire(key, self.period)).await {
+            Some(Some(token)) => {
+                Turn::Ours(Lease { cluster: Arc::clone(self), key: key.clone(), token })
+            }
+            Some(None) => {
+                let waiting = self.leases.wait(key, self.period);
+                match self.within(self.period + PATIENCE, waiting).await {
+                    Some(()) => Turn::Theirs,
+                    None => Turn::Alone,
+                }
+            }
+            None => Turn::Alone,
+        }
+    }
+
+    fn is_away(&self) -> bool {
+        self.away_until.lock().is_some_and(|until| Instant::now() < until)
+    }
+
+    /// What `call` answers in its time; nothing when it fails, and then the place is left alone.
+    async fn within<T>(
+        &self,
+        limit: Duration,
+        call: impl Future<Output = Result<T, Error>>,
+    ) -> Option<T> {
+        let answer = timeout(limit, call).await.unwrap_or_else(|_| {
+            Err(Error::new(
+                ErrorKind::Timeout,
+                format!("no lease was given or refused in {limit:?}"),
+            ))
+        });
+        let mut away_until = self.away_until.lock();
+        match answer {
+            Ok(answer) => {
+                *away_until = None;
+                Some(answer)
+            }
+            Err(error) => {
+                if away_until.replace(Instant::now() + RETRY_AFTER).is_none() {
+                    let namespace = self.namespace.as_str().into();
+                    let error = error.to_string().into();
+                    self.events.emit(Event::LeaseUnavailable { namespace, error });
+                }
+                None
+            }
+        }
+    }
+}
+
+impl Lease {
+    /// Carries `work` out, and keeps the lease meanwhile. Work that has lost its lease goes on:
+    /// another process may do it too, and the fences see to the rest.
+    pub(super) async fn keep_during<T>(&self, work: impl Future<Output = T>) -> T {
+        match select(pin!(work), pin!(self.renew_for_ever())).await {
+            Either::Left((done, _)) => done,
+            Either::Right((never, _)) => match never {},
+        }
+    }
+
+    async fn renew_for_ever(&self) -> Infallible {
+        let Cluster { leases, period, .. } = &*self.cluster;
+        loop {
+            sleep(*period / 3).await;
+            let renewed = leases.renew(&self.key, self.token, *period).await;
+            if !matches!(renewed, Ok(true)) {
+                tracing::debug!(key = %self.key, ?renewed, "a lease was not renewed");
+            }
+        }
+    }
+
+    /// Gives the lease up, and with that wakes who waits for it.
+    pub(super) async fn end(self) {
+        if let Err(error) = self.cluster.leases.release(&self.key, self.token).await {
+            tracing::debug!(key = %self.key, %error, "a lease ends with its period");
+        }
+    }
+}
