@@ -13,9 +13,7 @@ use std::{
 };
 
 use anyhow::{Result, anyhow, bail};
-use cache_core::{
-    Builder, Cache, Clock, Events, Guard, Layer, SystemClock, Tier, Timestamp, WhenCut, guard,
-};
+use cache_core::{Builder, Cache, Clock, Events, SystemClock, Tier, Timestamp, WhenCut};
 use cache_postgres::{PostgresConfig, PostgresTier};
 use cache_redis::{RedisConfig, RedisTier};
 use serde::{Deserialize, Serialize};
@@ -55,6 +53,9 @@ pub enum Load {
 /// After how long a silence of the logs a node passes its near tier by: what bounds its staleness
 /// while nodes do not hear of each other.
 pub(super) const CUT_AFTER: Duration = Duration::from_secs(1);
+
+/// How long a node that died while it loaded holds the others up.
+const LEASE: Duration = Duration::from_secs(1);
 
 /// A value: the version, and the key that it is of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,9 +126,9 @@ impl Service {
         let postgres = PostgresTier::connect_lazy(&config, clock.clone())?;
         let events = Events::new();
         let tiers: [Arc<dyn Tier>; 2] = [redis, postgres];
-        let tiers = tiers.map(|tier| guard(Guard::default(), events.clone()).wrap(tier));
         let builder = || {
-            let builder = Cache::builder(&settings.namespace).clock(clock.clone());
+            let builder = Cache::builder(&settings.namespace);
+            let builder = builder.events(events.clone()).clock(clock.clone()).lease(LEASE);
             tiers.iter().cloned().fold(builder.ttl(Duration::from_secs(600)), Builder::tier)
         };
         let cache = builder().when_cut(WhenCut::Bypass, CUT_AFTER).build()?;
