@@ -43,6 +43,10 @@ pub struct PostgresConfig {
     /// that loses the connection a quarter of a second later.
     #[serde(default = "default::statement_timeout")]
     pub statement_timeout: Span,
+    /// How long the server may say nothing at all, to nobody, while calls wait for it, before it
+    /// counts as hung: [`TierInfo::patience`](cache_core::TierInfo::patience).
+    #[serde(default = "default::patience")]
+    pub patience: Span,
     /// What a crash of the server may cost.
     #[serde(default)]
     pub durability: PostgresDurability,
@@ -59,6 +63,33 @@ pub struct PostgresConfig {
     /// The largest payload that is taken, at most 256 MiB.
     #[serde(default = "default::payload_len_max")]
     pub payload_len_max: ByteSize,
+    /// Whether changes are told in a log, for the processes that keep copies. All processes that
+    /// share the schema have it the same.
+    #[serde(default)]
+    pub log: PostgresLogging,
+    /// How long a reader of the log waits before it looks again when nothing wakes it: how late a
+    /// change by SQL is seen at most, while the server answers.
+    #[serde(default = "default::log_poll")]
+    pub log_poll: Span,
+    /// How long a change stays in the log at least, unless [`log_len_max`](Self::log_len_max) comes
+    /// first. A reader that was away for longer is told of a gap.
+    #[serde(default = "default::log_retention")]
+    pub log_retention: Span,
+    /// How many changes stay in the log at most, 1 to 10,000,000; with those of the last seconds
+    /// it may be more.
+    #[serde(default = "default::log_len_max")]
+    pub log_len_max: u32,
+}
+
+/// Whether changes are told in a log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PostgresLogging {
+    /// Each removal, insert and clear, by the statement that makes it.
+    #[default]
+    On,
+    /// None but those by SQL: nobody keeps copies.
+    Off,
 }
 
 /// What a crash of the server may cost. A removal or a clear that was acknowledged is kept in
@@ -85,11 +116,16 @@ impl PostgresConfig {
             pool_size: default::pool_size(),
             connect_timeout: default::connect_timeout(),
             statement_timeout: default::statement_timeout(),
+            patience: default::patience(),
             durability: PostgresDurability::default(),
             fence_retention: default::fence_retention(),
             sweep_interval: default::sweep_interval(),
             sweep_batch: default::sweep_batch(),
             payload_len_max: default::payload_len_max(),
+            log: PostgresLogging::default(),
+            log_poll: default::log_poll(),
+            log_retention: default::log_retention(),
+            log_len_max: default::log_len_max(),
         }
     }
 
@@ -110,6 +146,10 @@ impl PostgresConfig {
             ((1..=1_000).contains(&self.pool_size), "pool_size", "1 to 1000"),
             (is_limit(millis(self.connect_timeout)), "connect_timeout", LIMITS),
             (is_limit(millis(self.statement_timeout)), "statement_timeout", LIMITS),
+            (is_limit(millis(self.patience)), "patience", LIMITS),
+            (is_limit(millis(self.log_poll)), "log_poll", LIMITS),
+            ((1..=TTL_MAX_MS).contains(&millis(self.log_retention)), "log_retention", RANGE),
+            ((1..=10_000_000).contains(&self.log_len_max), "log_len_max", "1 to 10000000"),
             ((1..=TTL_MAX_MS).contains(&millis(self.fence_retention)), "fence_retention", RANGE),
             (
                 self.sweep_interval.is_none_or(|span| (1..=TTL_MAX_MS).contains(&millis(span))),
@@ -143,7 +183,7 @@ fn is_limit(millis: u128) -> bool {
 }
 
 /// Whether a name is safe between double quotes, equal to itself without them, and ours to take.
-fn is_schema(name: &str) -> bool {
+pub(crate) fn is_schema(name: &str) -> bool {
     let letter = |c: char| c.is_ascii_lowercase() || c == '_';
     name.starts_with(letter)
         && name.chars().all(|c| letter(c) || c.is_ascii_digit())
@@ -173,6 +213,22 @@ mod default {
 
     pub(super) const fn statement_timeout() -> Span {
         Span::secs(1)
+    }
+
+    pub(super) const fn patience() -> Span {
+        Span::millis(100)
+    }
+
+    pub(super) const fn log_poll() -> Span {
+        Span::millis(50)
+    }
+
+    pub(super) const fn log_retention() -> Span {
+        Span::secs(600)
+    }
+
+    pub(super) const fn log_len_max() -> u32 {
+        200_000
     }
 
     pub(super) const fn fence_retention() -> Span {
@@ -255,6 +311,14 @@ mod tests {
     }
 
     #[test]
+    fn the_log_can_be_turned_off() {
+        let config = parse(r#"{"url": "postgres://h/d", "log": "off"}"#).unwrap();
+        assert_eq!(config.log, PostgresLogging::Off);
+        let unlike = parse(r#"{"url": "postgres://h/d", "log": "perhaps"}"#).unwrap_err();
+        assert!(unlike.to_string().contains("perhaps"), "{unlike}");
+    }
+
+    #[test]
     fn a_setting_out_of_its_range_is_named() {
         let good = PostgresConfig::new("postgres://h/d");
         let long = "x".repeat(64);
@@ -267,6 +331,10 @@ mod tests {
             (PostgresConfig { pool_size: 0, ..good.clone() }, "pool_size"),
             (PostgresConfig { connect_timeout: none, ..good.clone() }, "connect_timeout"),
             (PostgresConfig { statement_timeout: none, ..good.clone() }, "statement_timeout"),
+            (PostgresConfig { patience: none, ..good.clone() }, "patience"),
+            (PostgresConfig { log_poll: none, ..good.clone() }, "log_poll"),
+            (PostgresConfig { log_retention: none, ..good.clone() }, "log_retention"),
+            (PostgresConfig { log_len_max: 0, ..good.clone() }, "log_len_max"),
             (PostgresConfig { fence_retention: none, ..good.clone() }, "fence_retention"),
             (PostgresConfig { sweep_interval: Some(none), ..good.clone() }, "sweep_interval"),
             (PostgresConfig { sweep_batch: 0, ..good.clone() }, "sweep_batch"),

@@ -135,6 +135,11 @@ impl Connections {
         }
     }
 
+    /// What makes connections.
+    pub(crate) fn setup(&self) -> Arc<Setup> {
+        Arc::clone(&self.setup)
+    }
+
     /// Lets go of all connections, at once those that are free. Sessions keep theirs.
     pub(crate) fn close(&self) {
         self.slots.close();

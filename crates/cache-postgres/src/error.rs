@@ -1,8 +1,10 @@
 //! What the server and its driver say, as the cache's own error.
 //!
-//! While connecting the driver tells the SQLSTATE. Through diesel it does not, except for what has
-//! a kind of its own, so there the message counts; it is English unless `lc_messages` of the
-//! server says otherwise, and an unknown one is still an error with the server's words.
+//! While connecting the driver tells the SQLSTATE. Through diesel it does not (diesel-async keeps
+//! the driver's error in a type of its own that has no way to ask for the code), except for what
+//! has a kind of its own, so there the message counts. Each connection asks for English ones; a
+//! role that may not gets those of the server's `lc_messages`, and an unknown one is still an error
+//! with the server's words.
 
 use std::{error::Error as StdError, io};
 
@@ -97,7 +99,7 @@ impl Cause {
 
     /// The last resort: what PostgreSQL 14 to 18, the driver and rustls write.
     fn of_message(message: &str) -> Self {
-        const MESSAGES: [(&str, Cause); 24] = [
+        const MESSAGES: [(&str, Cause); 28] = [
             ("TLS", Cause::Encryption),
             ("password missing", Cause::Authentication),
             ("password authentication failed", Cause::Authentication),
@@ -108,6 +110,10 @@ impl Cause {
             ("due to user request", Cause::TooSlow),
             ("due to lock timeout", Cause::WaitedForLock),
             ("in a read-only transaction", Cause::ReadOnly),
+            ("relations during recovery", Cause::ReadOnly),
+            ("recovery is in progress", Cause::ReadOnly),
+            ("could not serialize access", Cause::Conflict),
+            ("too many connections", Cause::TooManyConnections),
             ("deadlock detected", Cause::Conflict),
             ("due to conflict with recovery", Cause::Conflict),
             ("No space left on device", Cause::Full),
@@ -223,6 +229,9 @@ mod tests {
             ("terminating connection due to administrator command", ErrorKind::Unavailable),
             ("the database system is in recovery mode", ErrorKind::Unavailable),
             ("deadlock detected", ErrorKind::Unavailable),
+            ("could not serialize access due to concurrent update", ErrorKind::Unavailable),
+            ("too many connections for role \"cache\"", ErrorKind::Unavailable),
+            ("cannot access temporary or unlogged relations during recovery", ErrorKind::ReadOnly),
             ("something new", ErrorKind::Internal),
         ] {
             let error = of(DatabaseErrorKind::Unknown, message, Access::Write);

@@ -46,12 +46,13 @@ impl PostgresTier {
     ///
     /// A dropped future changes nothing.
     pub async fn inspect(&self) -> Result<PostgresReport> {
-        self.detached("inspect", |store| async move {
-            let mut session = store.connections.session().await?;
-            let row: Row = session.load_one(Access::Read, diesel::sql_query(SQL)).await?;
-            Ok(row.into())
-        })
-        .await
+        self.calls
+            .detached("inspect", |store| async move {
+                let mut session = store.connections.session().await?;
+                let row: Row = session.load_one(Access::Read, diesel::sql_query(SQL)).await?;
+                Ok(row.into())
+            })
+            .await
     }
 }
 

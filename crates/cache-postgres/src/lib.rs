@@ -47,6 +47,53 @@
 //! [`PostgresDurability::Full`] waits. A removal or a clear waits in either case, because one that
 //! was acknowledged and lost would bring a stale value back.
 //!
+//! # Other processes
+//!
+//! What is removed, inserted or cleared is told in a log by the statement that does it
+//! ([`Tier::log`](cache_core::Tier::log)), for the processes that keep copies. It is read by
+//! commits: nothing that was committed is missed, in whatever order, nothing is held up by a
+//! transaction that stays open, and nothing that was rolled back is told. A reader is woken within
+//! milliseconds by a `NOTIFY`, which is sent apart from the writes and at most once in 5 ms, and
+//! looks by itself after [`PostgresConfig::log_poll`]. One that was away for longer than
+//! [`PostgresConfig::log_retention`], or whose position is of before a crash, a failover or a
+//! restored backup, is told of a gap, once. A tier whose log is read has one connection more than
+//! its pool. A standby has no log.
+//!
+//! [`Tier::leases`](cache_core::Tier::leases) are rows with an end by the clock of who took them:
+//! clocks that differ make a lease longer or shorter by as much. They are lost when the server
+//! crashes.
+//!
+//! # From SQL
+//!
+//! A program that knows nothing of this crate invalidates within its own transaction, here with
+//! the default schema:
+//!
+//! ```sql
+//! BEGIN;
+//! UPDATE price SET close = 187.5 WHERE symbol = 'AAPL';
+//! SELECT cache.invalidate('price', 'AAPL');
+//! COMMIT;
+//! ```
+//!
+//! | function | removes |
+//! | --- | --- |
+//! | `invalidate(namespace, key)` | a key, named as in Rust |
+//! | `invalidate('namespace:key')` | a key in its encoded form |
+//! | `invalidate_many(namespace, keys[])`, `invalidate_many(encoded[])` | many keys |
+//! | `invalidate_tag(namespace, tag)` | what carries the tag |
+//! | `invalidate_namespace(namespace)` | everything of the namespace |
+//!
+//! A rollback invalidates nothing, and a commit is never missed. The work is done at the commit,
+//! so a transaction that stays open keeps no call of the cache waiting. (At the isolation levels
+//! above `read committed` the commit may fail to serialize, and is to be tried again.) Other
+//! processes see it within [`PostgresConfig::log_poll`]: it wakes nobody, because a `NOTIFY` within
+//! a transaction makes commits wait for each other. A name that no key can have is an error.
+//!
+//! A role needs `GRANT USAGE ON SCHEMA cache` for that and nothing else: the functions act with the
+//! rights of the role that made the tables, and with a search path of their own. Whoever may call
+//! them may invalidate every key. [`invalidate`](fn@invalidate) and [`invalidate_tags`] are the
+//! same for diesel.
+//!
 //! # Space
 //!
 //! A clear costs one row, however much it removes. What has expired, was removed or was cleared is
@@ -71,11 +118,17 @@
 //! connections fails calls at once. When it is back, the next call connects.
 
 mod address;
+mod calls;
 mod config;
 mod connection;
 mod error;
 mod inspect;
+mod invalidate;
+mod leases;
+mod listener;
+mod log;
 mod migrations;
+mod position;
 mod puts;
 mod setup;
 mod single;
@@ -85,7 +138,10 @@ mod sweeper;
 mod tier;
 #[cfg(feature = "tls")]
 mod tls;
+mod trim;
+mod wake;
 
-pub use config::{PostgresConfig, PostgresDurability};
+pub use config::{PostgresConfig, PostgresDurability, PostgresLogging};
 pub use inspect::PostgresReport;
+pub use invalidate::{invalidate, invalidate_tags};
 pub use tier::PostgresTier;

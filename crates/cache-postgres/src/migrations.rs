@@ -18,7 +18,10 @@ pub(crate) const MIGRATION_MAX: Duration = Duration::from_secs(30);
 
 /// Each brings the schema from the version that is its index to the next. Never edited, only added
 /// to.
-const MIGRATIONS: [&str; 1] = [include_str!("../migrations/0001_entries.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../migrations/0001_entries.sql"),
+    include_str!("../migrations/0002_promises.sql"),
+];
 
 const LATEST: i32 = MIGRATIONS.len() as i32;
 
@@ -42,8 +45,10 @@ pub(crate) async fn is_pending(connection: &mut AsyncPgConnection, schema: &str)
 /// [`ErrorKind::Denied`] when the role may not, [`ErrorKind::ReadOnly`] on a standby, and those of
 /// [`is_pending`].
 pub(crate) async fn migrate(connection: &mut AsyncPgConnection, schema: &str) -> Result<()> {
+    // The functions keep this search path: nobody's temporary table comes before ours.
     let begin = format!(
         "BEGIN; SET LOCAL statement_timeout = {timeout}; SET LOCAL lock_timeout = 0; \
+         SET LOCAL search_path TO \"{schema}\", pg_temp; \
          SELECT pg_advisory_xact_lock(hashtextextended('cache-postgres schema {schema}', 0))",
         timeout = MIGRATION_MAX.as_millis()
     );

@@ -79,12 +79,14 @@ impl Plan {
         }
     }
 
-    /// The statement that inserts the puts at `positions`.
+    /// The statement that inserts the puts at `positions`; `tell`: and says so in the log.
     pub(crate) fn insert(
         &self,
         puts: &[Put],
         positions: &[usize],
         retain_until: Timestamp,
+        now: Timestamp,
+        tell: bool,
     ) -> sql::Insert {
         let record = |put: &Put| {
             let fits = put.entry.payload.len() <= self.payload_len_max;
@@ -98,6 +100,8 @@ impl Plan {
             versions: puts().map(|put| ordered(put.entry.version)).collect(),
             expires_at: puts().map(|put| millis(put.entry.expires_at)).collect(),
             records: puts().map(record).collect(),
+            at: millis(now),
+            tell,
         }
     }
 }

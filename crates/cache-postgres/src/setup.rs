@@ -81,7 +81,7 @@ impl Setup {
         // Every statement is a look-up by key, and its plan should be the one for that from the
         // beginning: not a scan because the table was empty when the plan was made, not a new plan
         // at each call, and nothing compiled. Anything but `read committed` would turn two writers
-        // of one key into an error.
+        // of one key into an error. What the server says is understood in English.
         let session = format!(
             "SET search_path TO \"{schema}\"; \
              SET default_transaction_isolation TO 'read committed'; \
@@ -89,6 +89,8 @@ impl Setup {
              SET plan_cache_mode TO force_generic_plan; \
              SET jit TO off; \
              SET client_min_messages TO warning; \
+             DO $$ BEGIN PERFORM set_config('lc_messages', 'C', false); \
+                EXCEPTION WHEN insufficient_privilege THEN NULL; END $$; \
              SET idle_in_transaction_session_timeout TO '60s'",
             schema = self.schema
         );
@@ -126,13 +128,28 @@ impl Setup {
         })
     }
 
+    /// A connection that only listens, to `channel`. It needs no tables.
+    pub(crate) async fn listen(&self, channel: &str) -> Result<AsyncPgConnection> {
+        let listening = async {
+            let mut connection = self.reach().await?;
+            run(&mut connection, &format!("LISTEN \"{channel}\"")).await?;
+            Ok(connection)
+        };
+        self.in_time(listening).await
+    }
+
+    pub(crate) fn schema(&self) -> &str {
+        &self.schema
+    }
+
     /// The last steps, with the tables there.
     ///
     /// With `synchronous_commit = off` a crash loses the last moments, and with them how far the
     /// counter of marks was. It would give some marks again, and a fill that saw one of them
     /// before the crash could undo a removal after it. So each connection moves the counter well
-    /// on first, durably: all that are open after a crash were made after it. On a standby, which
-    /// gives no marks, that is left out.
+    /// on first, durably: all that are open after a crash were made after it. For the same reason
+    /// it begins another life of the database when there is none. On a server that only reads,
+    /// which gives no marks, both are left out.
     async fn finish(&self, connection: &mut AsyncPgConnection) -> Result<()> {
         let millis = self.statement_timeout.as_millis();
         let steps = format!(
@@ -140,6 +157,7 @@ impl Setup {
              SELECT setval('fence_marks', nextval('fence_marks') + {MARKS_STEP}) \
              FROM pg_advisory_xact_lock(hashtextextended('cache-postgres marks {schema}', 0)) \
              WHERE current_setting('transaction_read_only') = 'off'; \
+             SELECT begin_life() WHERE current_setting('transaction_read_only') = 'off'; \
              COMMIT; \
              SET synchronous_commit TO {synchronous_commit}; \
              SET statement_timeout TO {millis}; \

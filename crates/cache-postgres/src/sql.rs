@@ -9,12 +9,15 @@
 //! So they grow with each change of a key, and one that is taken by a clear is above those of all
 //! rows that were committed before. Statements of several rows are given these in the order of
 //! their keys, so that two of them lock rows in the same order and never wait for each other.
+//!
+//! What copies elsewhere have to hear of is told in the log by the statement that does it, or, with
+//! `tell` false, not at all.
 
 use diesel::{
     pg::Pg,
     query_builder::{AstPass, Query, QueryFragment, QueryId},
     result::QueryResult,
-    sql_types::{Array, BigInt, Binary, Bool, Float, Integer, Nullable, Text},
+    sql_types::{Array, BigInt, Binary, Bool, Float, Integer, Nullable, SmallInt, Text},
 };
 
 /// A statement: its parameters, in the order of the question marks in its text.
@@ -43,6 +46,10 @@ macro_rules! statements {
         }
     )+};
 }
+
+/// How long a tombstone is remembered that SQL left, which has no clock: until a process that has
+/// one says otherwise.
+pub(crate) const STAMP_LATER: i64 = i64::MAX;
 
 type Keys = Vec<Vec<u8>>;
 type Names = Vec<String>;
@@ -92,8 +99,10 @@ statements! {
         versions: Vec<Option<i64>> => Array<Nullable<BigInt>>,
         expires_at: Vec<i64> => Array<BigInt>,
         records: Vec<Option<Vec<u8>>> => Array<Nullable<Binary>>,
+        at: i64 => BigInt,
+        tell: bool => Bool,
     } -> (Binary,) = "\
-        INSERT INTO entries AS e \
+        WITH done AS (INSERT INTO entries AS e \
             (key, namespace, fence, version, expires_at, retain_until, record) \
         SELECT p.key, p.namespace, nextval('fence_marks'), p.version, p.expires_at, ?, p.record \
         FROM unnest(?, ?, ?, ?, ?) AS p (key, namespace, version, expires_at, record) \
@@ -104,7 +113,10 @@ statements! {
         WHERE e.version IS NULL OR EXCLUDED.version IS NULL OR EXCLUDED.version >= e.version \
             OR e.fence < COALESCE( \
                 (SELECT n.floor FROM namespaces AS n WHERE n.namespace = e.namespace), 0) \
-        RETURNING e.key";
+        RETURNING e.key, e.fence, substr(e.record, 5, 4) AS digest), \
+        told AS (INSERT INTO notices (change, author, mark, at, digest, name) \
+            SELECT 1, 0, d.fence, ?, d.digest, d.key FROM done AS d WHERE ?) \
+        SELECT d.key FROM done AS d";
 
     /// Puts where the fence is still the one that was seen, and leaves it there. A clear that
     /// comes in between raises the floor above it: the row is dead on arrival.
@@ -143,9 +155,11 @@ statements! {
         keys: Keys => Array<Binary>,
         namespaces: Names => Array<Text>,
         versions: Vec<Option<i64>> => Array<Nullable<BigInt>>,
+        at: i64 => BigInt,
+        tell: bool => Bool,
     } -> () = "\
-        WITH durable AS MATERIALIZED (SELECT set_config('synchronous_commit', 'on', true)) \
-        INSERT INTO entries AS e \
+        WITH durable AS MATERIALIZED (SELECT set_config('synchronous_commit', 'on', true)), \
+        done AS (INSERT INTO entries AS e \
             (key, namespace, fence, version, expires_at, retain_until, record) \
         SELECT p.key, p.namespace, nextval('fence_marks'), p.version, ?, ?, NULL \
         FROM unnest(?, ?, ?) AS p (key, namespace, version) CROSS JOIN durable \
@@ -154,16 +168,200 @@ statements! {
             version = GREATEST(EXCLUDED.version, CASE WHEN e.fence >= COALESCE( \
                 (SELECT n.floor FROM namespaces AS n WHERE n.namespace = e.namespace), 0) \
                 THEN e.version END), \
-            expires_at = EXCLUDED.expires_at, retain_until = EXCLUDED.retain_until, record = NULL";
+            expires_at = EXCLUDED.expires_at, retain_until = EXCLUDED.retain_until, record = NULL \
+        RETURNING e.key, e.fence) \
+        INSERT INTO notices (change, author, mark, at, name) \
+        SELECT 1, 0, d.fence, ?, d.key FROM done AS d WHERE ?";
 
     /// Raises the floor of a namespace above everything in it; durable as [`Remove`] is.
     Clear {
         namespace: String => Text,
+        at: i64 => BigInt,
+        tell: bool => Bool,
     } -> () = "\
-        WITH durable AS MATERIALIZED (SELECT set_config('synchronous_commit', 'on', true)) \
-        INSERT INTO namespaces (namespace, floor) \
+        WITH durable AS MATERIALIZED (SELECT set_config('synchronous_commit', 'on', true)), \
+        done AS (INSERT INTO namespaces AS n (namespace, floor) \
         SELECT ?, nextval('fence_marks') FROM durable \
-        ON CONFLICT (namespace) DO UPDATE SET floor = nextval('fence_marks')";
+        ON CONFLICT (namespace) DO UPDATE SET floor = nextval('fence_marks') \
+        RETURNING n.namespace, n.floor) \
+        INSERT INTO notices (change, author, mark, at, name) \
+        SELECT 2, 0, d.floor, ?, convert_to(d.namespace, 'UTF8') FROM done AS d WHERE ?";
+
+    /// A sign of life in the log.
+    Beat {
+        at: i64 => BigInt,
+    } -> () = "\
+        INSERT INTO notices (change, author, mark, at, name) \
+        SELECT 3, 0, nextval('fence_marks'), ?, ''";
+
+    /// Wakes who listens. Not within the statement that has something to tell: the server commits
+    /// the transactions that notify one after the other. Nothing is lost with it, so it does not
+    /// wait for the disk.
+    Wake {
+        channel: String => Text,
+        payload: String => Text,
+    } -> () = "\
+        SELECT pg_notify(?, ?), set_config('synchronous_commit', 'off', true)";
+
+    /// The present life of the database, nothing before its first connection; and what is
+    /// committed.
+    LogEnd {} -> (Nullable<Text>, Text) = "\
+        SELECT (SELECT l.id::text FROM lives AS l), pg_current_snapshot()::text";
+
+    /// What the snapshot `since` did not see and the snapshot `until` (none: the present one) sees,
+    /// after a mark, in the `life` of the database. Always a row: the life, both snapshots, and
+    /// whether notices that `since` did not see are gone, or it is not of this life; then a notice
+    /// or nothing. In such a gap what is left is told, up to now.
+    ///
+    /// All that a snapshot did not see is above its end, or among those that were under way: two
+    /// look-ups in the index, however long some transaction is open. (`OFFSET 0`, or the second
+    /// would be a hash join, which reads all notices.) It misses what was deleted when the snapshot up to which that happened is a later one.
+    LogPage {
+        rows_max: i64 => BigInt,
+        since: String => Text,
+        until: Option<String> => Nullable<Text>,
+        after: i64 => BigInt,
+        life: String => Text,
+    } -> (
+        Nullable<Text>, Text, Text, Bool,
+        Nullable<SmallInt>, Nullable<SmallInt>, Nullable<BigInt>, Nullable<BigInt>,
+        Nullable<Binary>, Nullable<Binary>,
+    ) = "\
+        WITH page AS (SELECT ?::bigint AS rows_max), \
+        asked AS MATERIALIZED (SELECT * FROM (SELECT ?::text::pg_snapshot, \
+            ?::text::pg_snapshot, ?::bigint, ?::text) AS a (since, until, after, life)), \
+        known AS MATERIALIZED (SELECT s.trimmed, pg_current_snapshot() AS present, \
+            (SELECT l.id::text FROM lives AS l) AS life FROM notice_state AS s), \
+        place AS MATERIALIZED (SELECT k.life, g.gap, \
+            CASE WHEN g.gap THEN COALESCE(k.trimmed, '1:1:') ELSE a.since END AS since, \
+            CASE WHEN g.gap THEN k.present ELSE COALESCE(a.until, k.present) END AS until, \
+            CASE WHEN g.gap THEN -1 ELSE a.after END AS after \
+            FROM asked AS a CROSS JOIN known AS k CROSS JOIN LATERAL (SELECT \
+                k.life IS DISTINCT FROM a.life \
+                OR pg_snapshot_xmax(a.since) > pg_snapshot_xmax(k.present) \
+                OR k.trimmed IS NOT NULL AND ( \
+                    pg_snapshot_xmax(k.trimmed) > pg_snapshot_xmax(a.since) \
+                    OR EXISTS (SELECT FROM pg_snapshot_xip(a.since) AS x (xid) \
+                        WHERE pg_visible_in_snapshot(x.xid, k.trimmed)))) AS g (gap)) \
+        SELECT p.life, p.since::text, p.until::text, p.gap, \
+            n.change, n.author, n.mark, n.at, n.digest, n.name \
+        FROM place AS p LEFT JOIN LATERAL ( \
+            SELECT r.change, r.author, r.mark, r.at, r.digest, r.name FROM ( \
+                SELECT o.* FROM notices AS o WHERE o.xid >= pg_snapshot_xmax(p.since) \
+                UNION ALL \
+                SELECT o.* FROM pg_snapshot_xip(p.since) AS x (xid) CROSS JOIN LATERAL \
+                    (SELECT n.* FROM notices AS n WHERE n.xid = x.xid OFFSET 0) AS o) AS r \
+            WHERE r.mark > p.after AND pg_visible_in_snapshot(r.xid, p.until) \
+            ORDER BY r.mark LIMIT (SELECT page.rows_max FROM page)) AS n ON true \
+        ORDER BY n.mark";
+
+    /// Lets one process shorten the log; see [`ClaimSweep`].
+    ClaimTrim {
+        trimmed_at: i64 => BigInt,
+        last_before: i64 => BigInt,
+        ahead_of: i64 => BigInt,
+    } -> (Bool,) = "\
+        UPDATE notice_state AS s SET trimmed_at = ? \
+        WHERE s.trimmed_at <= ? OR s.trimmed_at > ? RETURNING true";
+
+    /// Notes what is committed now, for a later [`AdvanceTrim`].
+    NoteSnapshot {
+        at: i64 => BigInt,
+    } -> () = "\
+        INSERT INTO notice_snapshots (at, snapshot) VALUES (?, pg_current_snapshot()) \
+        ON CONFLICT (at) DO UPDATE SET snapshot = EXCLUDED.snapshot";
+
+    /// How many notices there are, counted up to a bound.
+    CountNotices {
+        rows_max: i64 => BigInt,
+    } -> (BigInt,) = "\
+        SELECT count(*) FROM (SELECT FROM notices LIMIT ?) AS n";
+
+    /// Declares what was noted up to a moment as gone, and forgets it but for that; a row when there
+    /// was something. A moment in the future is of a clock that runs ahead, and counts as old. It
+    /// never goes back, whatever the clocks that made the notes.
+    AdvanceTrim {
+        noted_until: i64 => BigInt,
+        ahead_of: i64 => BigInt,
+    } -> (Bool,) = "\
+        WITH old AS (DELETE FROM notice_snapshots AS s WHERE s.at <= ? OR s.at > ? \
+            RETURNING s.at, s.snapshot), \
+        newest AS (SELECT o.snapshot FROM old AS o \
+            ORDER BY pg_snapshot_xmax(o.snapshot) DESC, o.at DESC LIMIT 1) \
+        UPDATE notice_state AS s SET trimmed = n.snapshot FROM newest AS n \
+        WHERE s.trimmed IS NULL OR ( \
+            pg_snapshot_xmax(n.snapshot) >= pg_snapshot_xmax(s.trimmed) \
+            AND NOT EXISTS (SELECT FROM pg_snapshot_xip(n.snapshot) AS x (xid) \
+                WHERE pg_visible_in_snapshot(x.xid, s.trimmed))) \
+        RETURNING true";
+
+    /// The oldest moment of which the state was noted.
+    OldestSnapshot {} -> (Nullable<BigInt>,) = "SELECT min(s.at) FROM notice_snapshots AS s";
+
+    /// Deletes some notices that were declared gone. The tombstones of those by SQL are still to be
+    /// remembered for ever ([`STAMP_LATER`]): from now on for a time. Answers how many.
+    Trim {
+        rows_max: i64 => BigInt,
+        stamp_later: i64 => BigInt,
+        retain_until: i64 => BigInt,
+    } -> (BigInt,) = "\
+        WITH gone AS (DELETE FROM notices WHERE ctid = ANY(ARRAY( \
+            SELECT n.ctid FROM notice_state AS s JOIN notices AS n \
+                ON n.xid < pg_snapshot_xmax(s.trimmed) \
+            WHERE pg_visible_in_snapshot(n.xid, s.trimmed) LIMIT ?)) \
+            RETURNING change, author, name), \
+        stamped AS (SELECT e.key FROM entries AS e \
+            WHERE e.key IN (SELECT g.name FROM gone AS g WHERE g.author = 1 AND g.change = 1) \
+                AND e.retain_until = ? ORDER BY e.key FOR UPDATE OF e), \
+        kept AS (UPDATE entries AS e SET retain_until = ? FROM stamped AS s WHERE e.key = s.key) \
+        SELECT count(*) FROM gone";
+
+    /// Takes a lease that nobody has, or whose period has passed; a row for who has it then.
+    Acquire {
+        key: Vec<u8> => Binary,
+        token: i64 => BigInt,
+        ends_at: i64 => BigInt,
+        at: i64 => BigInt,
+    } -> (Bool,) = "\
+        INSERT INTO leases AS l (key, token, ends_at) VALUES (?, ?, ?) \
+        ON CONFLICT (key) DO UPDATE SET token = EXCLUDED.token, ends_at = EXCLUDED.ends_at \
+        WHERE l.ends_at <= ? RETURNING true";
+
+    /// Has a lease end later; a row when it was still the owner's.
+    Renew {
+        ends_at: i64 => BigInt,
+        key: Vec<u8> => Binary,
+        token: i64 => BigInt,
+        at: i64 => BigInt,
+    } -> (Bool,) = "\
+        UPDATE leases AS l SET ends_at = ? WHERE l.key = ? AND l.token = ? AND l.ends_at > ? \
+        RETURNING true";
+
+    /// Ends a lease and wakes who waits for it, if it was still the owner's.
+    Release {
+        key: Vec<u8> => Binary,
+        token: i64 => BigInt,
+        at: i64 => BigInt,
+        channel: String => Text,
+        payload: String => Text,
+    } -> () = "\
+        WITH gone AS (DELETE FROM leases AS l \
+            WHERE l.key = ? AND l.token = ? AND l.ends_at > ? RETURNING true) \
+        SELECT pg_notify(?, ?) FROM gone";
+
+    /// When a lease ends, if there is one.
+    LeaseEnd {
+        key: Vec<u8> => Binary,
+    } -> (BigInt,) = "SELECT l.ends_at FROM leases AS l WHERE l.key = ?";
+
+    /// Deletes leases that have ended.
+    SweepLeases {
+        ended_at: i64 => BigInt,
+        rows_max: i64 => BigInt,
+    } -> () = "\
+        DELETE FROM leases WHERE ctid = ANY(ARRAY( \
+            SELECT l.ctid FROM leases AS l WHERE l.ends_at <= ? \
+            LIMIT ? FOR UPDATE OF l SKIP LOCKED))";
 
     /// Rows (an estimate, below 0: none yet) and bytes, indexes and large values included.
     Usage {} -> (Float, BigInt) = "\

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use cache_core::{
     Clock, Key, Lookup, Namespace, Put, PutOutcome, Removal, Result, Timestamp, Usage, Version,
 };
+use tokio::sync::Notify;
 
 use crate::{
     connection::{Connections, Session},
@@ -30,6 +31,12 @@ pub(crate) struct Store {
     pub(crate) sweep_batch: u32,
     /// The length of the records that were read lately, in bytes.
     pub(crate) record_len: AtomicUsize,
+    /// Whether changes are told in the log.
+    pub(crate) tell: bool,
+    pub(crate) log_retention: Duration,
+    pub(crate) log_len_max: u32,
+    /// Wakes [`wake`](crate::wake).
+    pub(crate) changed: Notify,
 }
 
 /// A row of [`sql::GetMany`]: whether it is a floor, the key or the namespace, the mark, a record.
@@ -95,23 +102,34 @@ impl Store {
             let known = versions.entry(key.encoded()).or_insert((key.namespace(), None));
             known.1 = known.1.max(*version);
         }
+        let now = millis(self.clock.now());
         let statement = sql::Remove {
-            removed_at: millis(self.clock.now()),
+            removed_at: now,
             retain_until: millis(self.retain_until()),
             keys: versions.keys().map(|key| (*key).into()).collect(),
             namespaces: versions.values().map(|(namespace, _)| (*namespace).to_owned()).collect(),
             versions: versions.values().map(|(_, version)| ordered(*version)).collect(),
+            at: now,
+            tell: self.tell,
         };
         let mut session = self.connections.session().await?;
-        session.execute(Access::Write, statement).await.map(|_| ())
+        session.execute(Access::Write, statement).await?;
+        drop(session);
+        self.changed.notify_one();
+        Ok(())
     }
 
     /// One statement, however much the namespace holds: its rows are dead from now on, and the
     /// sweeper deletes them.
     pub(crate) async fn clear(&self, namespace: &Namespace) -> Result<()> {
         let mut session = self.connections.session().await?;
-        let statement = sql::Clear { namespace: namespace.as_str().to_owned() };
-        session.execute(Access::Write, statement).await.map(|_| ())
+        let at = millis(self.clock.now());
+        let statement =
+            sql::Clear { namespace: namespace.as_str().to_owned(), at, tell: self.tell };
+        session.execute(Access::Write, statement).await?;
+        drop(session);
+        self.changed.notify_one();
+        Ok(())
     }
 
     pub(crate) async fn ping(&self) -> Result<()> {
@@ -172,8 +190,11 @@ impl Store {
         statements_done: &mut usize,
     ) -> Result<()> {
         for positions in puts::statements(batch, &round.inserts) {
-            let statement = plan.insert(batch, positions, self.retain_until());
+            let now = self.clock.now();
+            let retain_until = now.after(self.fence_retention);
+            let statement = plan.insert(batch, positions, retain_until, now, self.tell);
             let keys = session.load(Access::Write, statement).await?;
+            self.changed.notify_one();
             plan.stored(batch, positions, keys);
             *statements_done += 1;
         }
@@ -185,12 +206,12 @@ impl Store {
         Ok(())
     }
 
-    fn retain_until(&self) -> Timestamp {
+    pub(crate) fn retain_until(&self) -> Timestamp {
         self.clock.now().after(self.fence_retention)
     }
 }
 
 /// A mark as the server keeps it. It gives none below 0; a hand that wrote one gets the oldest.
-fn mark_of(mark: i64) -> u64 {
+pub(crate) fn mark_of(mark: i64) -> u64 {
     u64::try_from(mark).unwrap_or(0)
 }

@@ -1,57 +1,42 @@
-//! The tier: who may call, alone or together with others.
+//! The tier: its parts, and which calls travel together.
 
 use std::{
     fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    time::Duration,
+    sync::{Arc, atomic::AtomicUsize},
 };
 
 use async_trait::async_trait;
 use cache_core::{
-    Carry, Clock, Durability, Error, ErrorKind, Gather, Key, Leases, Log, Lookup, Namespace, Put,
+    Clock, Durability, Error, ErrorKind, Gather, Key, Leases, Log, Lookup, Namespace, Put,
     PutOutcome, Removal, Result, Scope, SystemClock, Tier, TierInfo, Usage, check_batch,
 };
-use tokio::{
-    runtime::Handle,
-    sync::{AcquireError, OwnedSemaphorePermit, Semaphore, TryAcquireError},
-    task::AbortHandle,
-    time::timeout,
-};
+use tokio::{runtime::Handle, sync::Notify, task::AbortHandle};
 
 use crate::{
-    config::{PostgresConfig, PostgresDurability},
-    connection::{Connections, closed},
-    single::{Puts, Reads, Removals, to_its_end},
+    calls::Calls,
+    config::{PostgresConfig, PostgresDurability, PostgresLogging},
+    connection::Connections,
+    leases::PostgresLeases,
+    log::PostgresLog,
+    single::{Puts, Reads, Removals},
     store::Store,
-    sweeper,
+    sweeper, trim, wake,
 };
-
-/// Calls that may wait at the same time. More is a sign that nothing comes back.
-const CALLS_MAX: u32 = 1 << 16;
-
-/// How long a healthy server says nothing while it is asked.
-const PATIENCE: Duration = Duration::from_millis(100);
-
-/// How long [`PostgresTier::close`] waits for calls that were accepted.
-const CLOSE_WITHIN: Duration = Duration::from_secs(10);
 
 /// A tier in a PostgreSQL database, 14 or later.
 ///
 /// See the [crate](crate) for what it promises. Made as an [`Arc`], which is an `Arc<dyn Tier>`
 /// where one is wanted. The sweeper stops when the last one is dropped.
+/// A log or leases that are kept keep working.
 pub struct PostgresTier {
     info: TierInfo,
-    store: Arc<Store>,
+    pub(crate) calls: Arc<Calls>,
     reads: Gather<Reads>,
     puts: Gather<Puts>,
     removals: Gather<Removals>,
-    /// One permit for each call that is not answered yet.
-    calls: Arc<Semaphore>,
-    is_closing: AtomicBool,
-    sweeper: Option<AbortHandle>,
+    log: Option<Arc<PostgresLog>>,
+    leases: Arc<PostgresLeases>,
+    background: Vec<AbortHandle>,
 }
 
 impl PostgresTier {
@@ -79,7 +64,7 @@ impl PostgresTier {
     /// When dropped, the tables are either not made or whole.
     pub async fn connect(config: &PostgresConfig, clock: Arc<dyn Clock>) -> Result<Arc<Self>> {
         let tier = Self::connect_lazy(config, clock)?;
-        let connected = tier.store.connections.connect().await;
+        let connected = tier.calls.store.connections.connect().await;
         connected.map_err(|e| e.context(&tier.info.name))?;
         Ok(tier)
     }
@@ -106,11 +91,24 @@ impl PostgresTier {
             payload_len_max,
             sweep_batch: config.sweep_batch,
             record_len: AtomicUsize::new(0),
+            tell: config.log == PostgresLogging::On,
+            log_retention: config.log_retention.0,
+            log_len_max: config.log_len_max,
+            changed: Notify::new(),
         });
         let carriers = (config.pool_size as usize).div_ceil(2);
+        let calls = Arc::new(Calls::new(Arc::clone(&store), &config.name));
+        let mut background = Vec::new();
+        if let Some(interval) = config.sweep_interval {
+            background.push(sweeper::spawn(Arc::clone(&store), interval.0));
+            background.push(trim::spawn(Arc::clone(&store), interval.0));
+        }
+        if store.tell {
+            background.push(wake::spawn(Arc::clone(&store)));
+        }
         Ok(Arc::new(Self {
             info: TierInfo {
-                name: config.name.as_str().into(),
+                name: Arc::clone(&calls.name),
                 scope: Scope::Network,
                 durability: match config.durability {
                     PostgresDurability::Relaxed => Durability::Relaxed,
@@ -118,20 +116,21 @@ impl PostgresTier {
                 },
                 fence_retention: config.fence_retention.0,
                 payload_len_max,
-                patience: Some(PATIENCE),
+                patience: Some(config.patience.0),
             },
             reads: Reads::gather(&store, carriers),
             puts: Puts::gather(&store, carriers),
             removals: Removals::gather(&store, carriers),
-            calls: Arc::new(Semaphore::new(CALLS_MAX as usize)),
-            is_closing: AtomicBool::new(false),
-            sweeper: config.sweep_interval.map(|span| sweeper::spawn(Arc::clone(&store), span.0)),
-            store,
+            log: store.tell.then(|| PostgresLog::new(Arc::clone(&calls), config.log_poll.0)),
+            leases: PostgresLeases::new(Arc::clone(&calls)),
+            background,
+            calls,
         }))
     }
 
     /// Deletes every row that nobody can read and whose fence need not be remembered any more, and
-    /// answers how many. The background sweeper does the same.
+    /// answers how many. Shortens the log, and deletes leases that have ended, too. The background
+    /// sweeper does the same.
     ///
     /// # Errors
     ///
@@ -141,58 +140,18 @@ impl PostgresTier {
     ///
     /// When dropped, it goes on to its end.
     pub async fn sweep(&self) -> Result<u64> {
-        self.detached("sweep", |store| async move { store.sweep().await }).await
+        self.calls
+            .detached("sweep", |store| async move {
+                store.trim().await?;
+                store.sweep().await
+            })
+            .await
     }
 
-    /// Runs a call as a task of its own: when the caller is dropped it comes to its end, and its
-    /// connection goes back without an answer pending on it.
-    pub(crate) async fn detached<T, F>(
-        &self,
-        operation: &str,
-        call: impl FnOnce(Arc<Store>) -> F,
-    ) -> Result<T>
-    where
-        T: Send + 'static,
-        F: Future<Output = Result<T>> + Send + 'static,
-    {
-        let permit = self.admit()?;
-        let call = call(Arc::clone(&self.store));
-        let done = to_its_end(async move {
-            let done = call.await;
-            drop(permit);
-            done
-        });
-        self.named(operation, done.await)
-    }
-
-    /// Runs a call of one key together with those of the same moment.
-    async fn gathered<C: Carry>(
-        &self,
-        operation: &str,
-        gather: &Gather<C>,
-        ask: C::Ask,
-    ) -> Result<C::Answer> {
-        let _permit = self.admit()?;
-        self.named(operation, gather.ask(ask).await)
-    }
-
-    fn admit(&self) -> Result<OwnedSemaphorePermit> {
-        if self.is_closing.load(Ordering::Acquire) {
-            return Err(closed());
+    fn end_background(&self) {
+        for task in &self.background {
+            task.abort();
         }
-        Arc::clone(&self.calls).try_acquire_owned().map_err(|e| match e {
-            // A close that waits takes the permits too.
-            TryAcquireError::NoPermits if !self.is_closing.load(Ordering::Acquire) => {
-                let message = format!("{CALLS_MAX} calls wait for PostgreSQL already");
-                Error::new(ErrorKind::Unavailable, message)
-                    .hint("limit the concurrency above, or raise `pool_size`")
-            }
-            TryAcquireError::NoPermits | TryAcquireError::Closed => closed(),
-        })
-    }
-
-    fn named<T>(&self, operation: &str, done: Result<T>) -> Result<T> {
-        done.map_err(|e| e.context(format!("{operation} in {}", self.info.name)))
     }
 }
 
@@ -204,7 +163,7 @@ impl Tier for PostgresTier {
     }
 
     async fn get(&self, key: &Key) -> Result<Lookup> {
-        self.gathered("get", &self.reads, key.clone()).await
+        self.calls.gathered("get", &self.reads, key.clone()).await
     }
 
     async fn get_many(&self, keys: &[Key]) -> Result<Vec<Lookup>> {
@@ -213,80 +172,65 @@ impl Tier for PostgresTier {
             return Ok(Vec::new());
         }
         let keys = keys.to_vec();
-        self.detached("get", |store| async move { store.get_many(&keys).await }).await
+        self.calls.detached("get", |store| async move { store.get_many(&keys).await }).await
     }
 
     async fn put_many(&self, puts: &[Put]) -> Result<Vec<PutOutcome>> {
         check_batch(puts.len())?;
         if let [put] = puts {
-            return Ok(vec![self.gathered("put", &self.puts, put.clone()).await?]);
+            return Ok(vec![self.calls.gathered("put", &self.puts, put.clone()).await?]);
         }
         if puts.is_empty() {
             return Ok(Vec::new());
         }
         let puts = puts.to_vec();
-        self.detached("put", |store| async move { store.put_many(&puts).await }).await
+        self.calls.detached("put", |store| async move { store.put_many(&puts).await }).await
     }
 
     async fn remove_many(&self, removals: &[Removal]) -> Result<()> {
         check_batch(removals.len())?;
         if let [removal] = removals {
-            return self.gathered("remove", &self.removals, removal.clone()).await;
+            return self.calls.gathered("remove", &self.removals, removal.clone()).await;
         }
         if removals.is_empty() {
             return Ok(());
         }
         let removals = removals.to_vec();
-        self.detached("remove", |store| async move { store.remove_many(&removals).await }).await
+        self.calls
+            .detached("remove", |store| async move { store.remove_many(&removals).await })
+            .await
     }
 
     async fn clear(&self, namespace: &Namespace) -> Result<()> {
         let namespace = namespace.clone();
-        self.detached("clear", |store| async move { store.clear(&namespace).await }).await
+        self.calls.detached("clear", |store| async move { store.clear(&namespace).await }).await
     }
 
     async fn ping(&self) -> Result<()> {
-        self.detached("ping", |store| async move { store.ping().await }).await
+        self.calls.detached("ping", |store| async move { store.ping().await }).await
     }
 
     async fn usage(&self) -> Result<Usage> {
-        self.detached("usage", |store| async move { store.usage().await }).await
+        self.calls.detached("usage", |store| async move { store.usage().await }).await
     }
 
     fn log(&self) -> Option<Arc<dyn Log>> {
-        None
+        self.log.clone().map(|log| log as Arc<dyn Log>)
     }
 
     fn leases(&self) -> Option<Arc<dyn Leases>> {
-        None
+        Some(Arc::clone(&self.leases) as Arc<dyn Leases>)
     }
 
     async fn close(&self) -> Result<()> {
-        self.is_closing.store(true, Ordering::Release);
-        if let Some(sweeper) = &self.sweeper {
-            sweeper.abort();
-        }
-        let finished = timeout(CLOSE_WITHIN, self.calls.acquire_many(CALLS_MAX)).await;
-        let unanswered = CALLS_MAX as usize - self.calls.available_permits();
-        self.calls.close();
-        self.store.connections.close();
-        match finished {
-            // An error: it was closed before.
-            Ok(Ok(_) | Err(AcquireError { .. })) => Ok(()),
-            Err(_) => {
-                let message =
-                    format!("{unanswered} calls were not answered within {CLOSE_WITHIN:?}");
-                self.named("close", Err(Error::new(ErrorKind::Timeout, message)))
-            }
-        }
+        self.end_background();
+        self.calls.close().await
     }
 }
 
 impl Drop for PostgresTier {
     fn drop(&mut self) {
-        if let Some(sweeper) = &self.sweeper {
-            sweeper.abort();
-        }
+        self.end_background();
     }
 }
 

@@ -60,6 +60,28 @@ pub struct RedisConfig {
     /// The largest value that is stored, at most 511 MiB.
     #[serde(default = "defaults::payload_len_max")]
     pub payload_len_max: ByteSize,
+    /// How long the server may say nothing at all while it is asked before it counts as hung, 1 ms
+    /// to 10 s: see [`TierInfo::patience`](cache_core::TierInfo::patience).
+    #[serde(default = "defaults::patience")]
+    pub patience: Span,
+    /// Whether changes are told to other processes. All that share a prefix agree on it.
+    #[serde(default)]
+    pub log: LogMode,
+    /// How many changes the log holds, 1,000 to 100,000,000; a few more at times. A process that is
+    /// away while more than these are made drops its copies when it comes back.
+    #[serde(default = "defaults::log_len_max")]
+    pub log_len_max: u64,
+}
+
+/// Whether the tier keeps a [log](cache_core::Log) of its changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogMode {
+    /// It does: needs Redis 5 or later.
+    #[default]
+    On,
+    /// It does not: near tiers of other processes learn of a change when their copies expire.
+    Off,
 }
 
 impl RedisConfig {
@@ -76,6 +98,9 @@ impl RedisConfig {
             response_timeout: defaults::response_timeout(),
             fence_retention: defaults::fence_retention(),
             payload_len_max: defaults::payload_len_max(),
+            patience: defaults::patience(),
+            log: LogMode::default(),
+            log_len_max: defaults::log_len_max(),
         }
     }
 
@@ -98,6 +123,13 @@ impl RedisConfig {
         if !(Duration::from_secs(1)..=TTL_MAX).contains(&self.fence_retention.0) {
             let wanted = "a time from \"1s\" to \"366days\", longer than any load takes";
             return Err(fault("redis.fence_retention", self.fence_retention, wanted));
+        }
+        if !(Duration::from_millis(1)..=Duration::from_secs(10)).contains(&self.patience.0) {
+            return Err(fault("redis.patience", self.patience, "a time from \"1ms\" to \"10s\""));
+        }
+        if !(1_000..=100_000_000).contains(&self.log_len_max) {
+            let wanted = "a number from 1000 to 100000000";
+            return Err(fault("redis.log_len_max", self.log_len_max, wanted));
         }
         if self.payload_len_max > PAYLOAD_LEN_LIMIT {
             let wanted = "a size of at most \"511MiB\"";
@@ -151,6 +183,14 @@ mod defaults {
     pub(super) const fn payload_len_max() -> ByteSize {
         ByteSize::mib(16)
     }
+
+    pub(super) const fn patience() -> Span {
+        Span::millis(20)
+    }
+
+    pub(super) const fn log_len_max() -> u64 {
+        100_000
+    }
 }
 
 #[cfg(test)]
@@ -162,6 +202,17 @@ mod tests {
         let read: RedisConfig = serde_json::from_str(r#"{"url": "redis://h"}"#).unwrap();
         assert_eq!(read, RedisConfig::new("redis://h"));
         read.validate().unwrap();
+    }
+
+    #[test]
+    fn the_log_is_on_or_off() {
+        let read = |log: &str| -> Result<RedisConfig, _> {
+            serde_json::from_str(&format!(r#"{{"url": "redis://h", "log": {log}}}"#))
+        };
+        assert_eq!(read(r#""off""#).unwrap().log, LogMode::Off);
+        assert_eq!(read(r#""on""#).unwrap().log, LogMode::On);
+        let error = read(r#""sometimes""#).unwrap_err().to_string();
+        assert!(error.contains("unknown variant `sometimes`, expected `on` or `off`"), "{error}");
     }
 
     #[test]
@@ -186,6 +237,10 @@ mod tests {
             (RedisConfig { connect_timeout: Span::millis(0), ..good() }, "redis.connect_timeout"),
             (RedisConfig { response_timeout: Span::secs(61), ..good() }, "redis.response_timeout"),
             (RedisConfig { fence_retention: Span::millis(1), ..good() }, "redis.fence_retention"),
+            (RedisConfig { patience: Span::millis(0), ..good() }, "redis.patience"),
+            (RedisConfig { patience: Span::secs(11), ..good() }, "redis.patience"),
+            (RedisConfig { log_len_max: 999, ..good() }, "redis.log_len_max"),
+            (RedisConfig { log_len_max: 100_000_001, ..good() }, "redis.log_len_max"),
             (
                 RedisConfig { payload_len_max: ByteSize::mib(512), ..good() },
                 "redis.payload_len_max",

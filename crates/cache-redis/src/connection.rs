@@ -18,11 +18,11 @@ use bb8_redis::{
     redis::{
         self, AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo,
         IntoConnectionInfo, ProtocolVersion, PushInfo, PushKind, RedisError, Value,
-        aio::MultiplexedConnection,
+        aio::{MultiplexedConnection, PubSub},
         io::tcp::{TcpSettings, socket2::TcpKeepalive},
     },
 };
-use cache_core::{Error, ErrorKind, Result};
+use cache_core::{Error, ErrorKind, Result, ServerUrl};
 use futures::{
     FutureExt,
     future::{Either, select},
@@ -46,9 +46,13 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 pub(crate) struct Server {
     address: Address,
     pool: Pool<Connector>,
+    /// Makes the connections that are not the pool's.
+    connector: Connector,
     /// The last attempt to connect that failed.
     failures: watch::Receiver<Option<RedisError>>,
     closed: Arc<AtomicBool>,
+    /// The same, for those who wait for it.
+    closing: watch::Sender<bool>,
 }
 
 impl Server {
@@ -75,8 +79,9 @@ impl Server {
             .max_lifetime(None)
             .idle_timeout(None)
             .error_sink(Box::new(Sink(Arc::new(sink))))
-            .build_unchecked(connector);
-        Ok(Self { address, pool, failures, closed })
+            .build_unchecked(connector.clone());
+        let closing = watch::Sender::new(false);
+        Ok(Self { address, pool, connector, failures, closed, closing })
     }
 
     /// Sends a command and waits for its answer.
@@ -106,9 +111,54 @@ impl Server {
         self.address.explain(fault, access)
     }
 
+    /// A connection of the caller's own, for requests that hold up those behind them.
+    pub(crate) async fn connect(&self) -> Result<MultiplexedConnection, Fault> {
+        self.dedicated(self.connector.connect()).await.map(|link| link.connection)
+    }
+
+    /// A connection that hears what is told on `channel`.
+    pub(crate) async fn subscribe(&self, channel: &str) -> Result<PubSub, Fault> {
+        self.dedicated(async {
+            let mut hearing =
+                self.connector.client(ProtocolVersion::RESP2)?.get_async_pubsub().await?;
+            hearing.subscribe(channel).await?;
+            Ok(hearing)
+        })
+        .await
+    }
+
+    async fn dedicated<T>(
+        &self,
+        connecting: impl Future<Output = Result<T, RedisError>>,
+    ) -> Result<T, Fault> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Fault::Closed);
+        }
+        match tokio::time::timeout(self.address.connect_timeout.0, connecting).await {
+            Ok(connected) => connected.map_err(Fault::Connect),
+            Err(_) => Err(Fault::NoConnection(None)),
+        }
+    }
+
+    pub(crate) fn url(&self) -> &ServerUrl {
+        &self.address.url
+    }
+
+    /// How long to wait for an answer.
+    pub(crate) fn response_timeout(&self) -> Duration {
+        self.address.response_timeout.0
+    }
+
+    /// Waits until the tier is closed.
+    pub(crate) async fn closing(&self) {
+        // The sender is ours, so there is no other end.
+        let _ = self.closing.subscribe().wait_for(|closing| *closing).await;
+    }
+
     /// Gives up all connections. Requests that are under way finish.
     pub(crate) async fn close(&self) {
         self.closed.store(true, Ordering::Release);
+        self.closing.send_replace(true);
         // From now on each connection counts as broken, so what is taken out is dropped.
         while self.pool.state().idle_connections > 0 {
             drop(self.pool.get().await);
@@ -172,12 +222,13 @@ pub(crate) struct Link {
     health: Arc<Health>,
 }
 
-/// Makes connections for the pool.
+/// Makes connections.
+#[derive(Clone)]
 struct Connector {
     info: ConnectionInfo,
     /// Whether to talk RESP3, in which redis-rs tells when a connection ends: until the server
     /// turns out not to understand it.
-    resp3: AtomicBool,
+    resp3: Arc<AtomicBool>,
     protocol_is_fixed: bool,
     connect_timeout: Duration,
     response_timeout: Duration,
@@ -195,7 +246,7 @@ impl Connector {
             .set_keepalive(TcpKeepalive::new().with_time(KEEPALIVE));
         Self {
             info: info.set_tcp_settings(tcp).set_redis_settings(redis),
-            resp3: AtomicBool::new(resp3),
+            resp3: Arc::new(AtomicBool::new(resp3)),
             protocol_is_fixed,
             connect_timeout: config.connect_timeout.0,
             response_timeout: config.response_timeout.0,
@@ -219,10 +270,14 @@ impl Connector {
                 Ok::<(), redis::aio::SendError>(())
             });
         }
-        let redis = self.info.redis_settings().clone().set_protocol(protocol);
-        let client = Client::open(self.info.clone().set_redis_settings(redis))?;
+        let client = self.client(protocol)?;
         let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
         Ok(Link { connection, health })
+    }
+
+    fn client(&self, protocol: ProtocolVersion) -> Result<Client, RedisError> {
+        let redis = self.info.redis_settings().clone().set_protocol(protocol);
+        Client::open(self.info.clone().set_redis_settings(redis))
     }
 }
 

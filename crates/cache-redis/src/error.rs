@@ -9,7 +9,7 @@ use cache_core::{Error, ErrorKind, Result, ServerUrl, Span};
 
 /// What the tier asks of Redis, for those who write access rules.
 const COMMANDS: &str = "+mget +get +getrange +set +unlink +pttl +evalsha +script|load +scan +info \
-                        +ping +hello +auth +select";
+                        +ping +hello +auth +select +xadd +xread +publish +subscribe";
 
 /// Whether a request changes anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,8 +157,10 @@ fn judge_reply(cause: &RedisError) -> Option<(ErrorKind, String)> {
     {
         (ErrorKind::Denied, "correct user and password in `redis.url`".to_owned())
     } else if is("NOPERM") || detail.starts_with("The user executing the script can't") {
-        let hint =
-            format!("allow the user of `redis.url`: {COMMANDS} on the keys of `redis.prefix`");
+        let hint = format!(
+            "allow the user of `redis.url`: {COMMANDS} on the keys and channels of \
+                     `redis.prefix` (~redis.prefix:* &redis.prefix:*)"
+        );
         (ErrorKind::Denied, hint)
     } else if is("OOM") || detail.contains("OOM command not allowed") {
         let hint = "raise maxmemory, or set maxmemory-policy to allkeys-lru so that the least \
@@ -175,7 +177,10 @@ fn judge_reply(cause: &RedisError) -> Option<(ErrorKind, String)> {
     } else if detail.contains("DB index is out of range") {
         (ErrorKind::Config, "correct the database number in `redis.url`".to_owned())
     } else if detail.starts_with("unknown command") {
-        (ErrorKind::Incompatible, format!("use Redis 4 or later, and allow {COMMANDS}"))
+        (
+            ErrorKind::Incompatible,
+            format!("use Redis 5 or later (4 with `redis.log` off), and allow {COMMANDS}"),
+        )
     } else if is("BUSY") {
         (ErrorKind::Unavailable, "a script holds up the server: see SCRIPT KILL".to_owned())
     } else {
@@ -275,17 +280,55 @@ mod tests {
                 Full,
                 "maxmemory-policy",
             ),
+            (
+                "OOM command not allowed when used memory > 'maxmemory'. script: 9b2, on @user_script:4.",
+                Full,
+                "maxmemory-policy",
+            ),
             ("READONLY You can't write against a read only replica.", ReadOnly, "primary"),
-            ("MISCONF Redis is configured to save RDB snapshots", ReadOnly, "persist"),
+            // As Redis 7 says it of a script, and as Redis 6 wraps it.
+            (
+                "READONLY You can't write against a read only replica. script: 9b2, on \
+                 @user_script:4.",
+                ReadOnly,
+                "primary",
+            ),
+            (
+                "ERR Error running script (call to f_1): @user_script:1: @user_script: 1: \
+                 -READONLY You can't write against a read only replica.",
+                ReadOnly,
+                "primary",
+            ),
+            (
+                "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to \
+                 persist to disk. Commands that may modify the data set are disabled.",
+                ReadOnly,
+                "persist",
+            ),
+            (
+                "MISCONF Errors writing to the AOF file: No space left on device",
+                ReadOnly,
+                "persist",
+            ),
+            ("NOREPLICAS Not enough good replicas to write.", ReadOnly, "persist"),
             ("LOADING Redis is loading the dataset in memory", Unavailable, "wait"),
-            ("MASTERDOWN Link with MASTER is down", Unavailable, "wait"),
+            (
+                "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+                Unavailable,
+                "wait",
+            ),
+            (
+                "NOPERM this user has no permissions to access the 'cache:~leases' channel",
+                Denied,
+                "&redis.prefix:*",
+            ),
             ("CLUSTERDOWN Hash slot not served", Unavailable, "wait"),
             ("BUSY Redis is busy running a script.", Unavailable, "SCRIPT KILL"),
             ("NOSCRIPT No matching script.", Unavailable, "scripts"),
             ("ERR max number of clients reached", Unavailable, "maxclients"),
             ("MOVED 3999 127.0.0.1:6381", Incompatible, "cluster"),
             ("CROSSSLOT Keys in request don't hash to the same slot", Incompatible, "cluster"),
-            ("ERR unknown command 'EVALSHA'", Incompatible, "Redis 4"),
+            ("ERR unknown command 'EVALSHA'", Incompatible, "Redis 5"),
             ("ERR DB index is out of range", Config, "database"),
         ] {
             let error = address().explain(&Fault::Answer(reply(line)), Access::Read);

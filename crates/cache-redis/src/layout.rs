@@ -4,9 +4,14 @@
 //! |-----|---------|
 //! | `prefix:namespace` | the control key: two marks, see [`Control`] |
 //! | `prefix:namespace:text` | a record, see [`cache_core::wire`] |
+//! | `prefix:namespace~lease:text` | a lease: its owner's token |
+//! | `prefix:~log` | the log, a stream |
+//! | `prefix:~log:end` | the id of the log's last entry, a space, and when the log was made |
+//! | `prefix:~log:beat` | there for a moment after a beat |
 //!
 //! Neither prefix nor namespace holds a colon or a glob character, so no record's key is a control
-//! key, and the pattern `prefix:namespace:*` matches the records of one namespace exactly.
+//! key, and the pattern `prefix:namespace:*` matches the records of one namespace exactly. No name
+//! of a namespace holds a `~`. Releases of leases are told on the channel `prefix:~leases`.
 
 use bb8_redis::redis::{RedisWrite, ToRedisArgs, Value};
 use cache_core::{Fence, Key};
@@ -28,6 +33,30 @@ impl Layout {
 
     pub(crate) fn record<'a>(&'a self, key: &'a Key) -> Name<'a> {
         Name { prefix: &self.prefix, rest: key.encoded() }
+    }
+
+    /// The keys of the log: the stream, and where it ends.
+    pub(crate) fn log(&self) -> [Name<'_>; 2] {
+        [self.control("~log"), self.control("~log:end")]
+    }
+
+    /// What lasts for a moment after a beat.
+    pub(crate) fn beat(&self) -> Name<'_> {
+        self.control("~log:beat")
+    }
+
+    pub(crate) fn lease(&self, key: &Key) -> String {
+        format!("{}:{}~lease:{}", self.prefix, key.namespace(), key.text())
+    }
+
+    /// Where releases of leases are told.
+    pub(crate) fn leases(&self) -> String {
+        format!("{}:~leases", self.prefix)
+    }
+
+    /// Where in a record's key its encoded key begins, counted from 1 as Lua does.
+    pub(crate) fn name_at(&self) -> usize {
+        self.prefix.len() + 2
     }
 
     /// What matches the records of `namespace`.

@@ -28,21 +28,54 @@
 //! [`response_timeout`](RedisConfig::response_timeout). Nothing is retried here. Once the server is
 //! back the next call succeeds: connections that died are replaced, no restart is needed.
 //!
+//! # What other processes learn
+//!
+//! [`RedisTier::log`](cache_core::Tier::log) is a stream in Redis, `PREFIX:~log`, to which the
+//! scripts that remove, insert and clear append in the same step. It holds the last
+//! [`log_len_max`](RedisConfig::log_len_max) changes; a reader that was away for more, or whose
+//! position is from before the server lost data, is told of a gap. Readers wait on connections of
+//! their own. Programs in other languages follow it by the form of its entries:
+//!
+//! | field | content |
+//! |-------|---------|
+//! | id | `SEQ-NONCE`: a number that grows by one with each entry, and a random one |
+//! | `p` | the `NONCE` of the entry before: if it is another, something is missing |
+//! | `c` | `key` (removed or inserted), `clear` (a namespace was cleared), `beat` |
+//! | `n` | the encoded key `NAMESPACE:TEXT`, or the name of the namespace; empty for a beat |
+//! | `m` | the mark that the change has set: the key's fence, or the floor of the namespace |
+//! | `t` | when, by the clock of the process that did it, in milliseconds since 1970 |
+//! | `a` | `cache`, or `app` for a removal by [`INVALIDATE_SCRIPT`] |
+//! | `d` | of an insert the checksum of its record, otherwise 0 |
+//!
+//! The key `PREFIX:~log:end` holds the id of the last entry, a space, and another number. A program that knows Redis only removes
+//! a key, and has it told, with [`INVALIDATE_SCRIPT`]. What is added to the stream in another way
+//! is a gap to all readers.
+//!
+//! [`RedisTier::leases`](cache_core::Tier::leases) are keys `PREFIX:NAMESPACE~lease:TEXT` that end
+//! by themselves. A release is told on the channel `PREFIX:~leases`, and whoever waits looks four
+//! times a second as well, one for all waiters of a key.
+//!
 //! # What it wants of the server
 //!
-//! Redis 4 or later, or what speaks its protocol and runs its scripts; not a cluster. Every entry
-//! expires by itself, so nothing needs to be cleaned up; a key of 16 bytes for each namespace
-//! stays. Set a `maxmemory`, and `maxmemory-policy` to `allkeys-lru`. The policies that evict at
+//! Redis 5 or later, 4 with [`log`](RedisConfig::log) off, or what speaks its protocol and runs its
+//! scripts; not a cluster. Every entry expires by itself, so nothing needs to be cleaned up; a key
+//! of 16 bytes for each namespace stays, and the log. Set a `maxmemory`, and `maxmemory-policy` to `allkeys-lru`. The policies that evict at
 //! random or what expires first (`volatile-ttl`) may evict the memory of a removal before a load
 //! that began earlier has ended, which then writes an old value.
 //!
-//! A server that comes back empty, or lost the control key of a namespace, is noticed: whatever was
-//! read before is not written after. One that comes back with an old snapshot is not, and shows
-//! values that were removed after the snapshot until they expire: do not persist a cache, or use an
-//! append-only file. The same holds for a replica that was behind when it took over.
+//! A server that comes back empty or with an old snapshot, a replica that was behind when it took
+//! over, and the loss of a namespace's control key are noticed by the first call of any process that
+//! has met a newer mark of the namespace. What is left of the namespace is given up in the server,
+//! the log gets a gap, and the call fails with [`LostData`](cache_core::ErrorKind::LostData), having
+//! done nothing; the next finds the namespace empty. A process that has met none of what was lost
+//! (it has just started, or did not use the namespace in between) cannot tell: until another one
+//! does, it sees values that were removed after the snapshot. So a cache is best not persisted, or
+//! with an append-only file. What is remembered are 10,000 namespaces a process.
 //!
-//! An access rule for the user needs `~PREFIX:* +mget +get +getrange +set +unlink +pttl +evalsha
-//! +script|load +scan +info +ping +hello +auth +select`.
+//! An access rule for the user needs `~PREFIX:* &PREFIX:* +mget +get +getrange +set +unlink +pttl
+//! +evalsha +script|load +scan +info +ping +hello +auth +select +xadd +xread +publish +subscribe`.
+//! Without the right to `+xadd` changes are made all the same, and are gaps to the readers of the
+//! log; without `+publish +subscribe` who waits for a lease looks by itself.
 //!
 //! # How it works
 //!
@@ -61,13 +94,18 @@ mod error;
 mod health;
 mod inspect;
 mod layout;
+mod lease;
+mod log;
+mod marks;
 mod scripts;
 mod single;
 mod store;
 mod sweep;
 mod tier;
+mod waiting;
 mod write;
 
-pub use config::RedisConfig;
+pub use config::{LogMode, RedisConfig};
 pub use inspect::RedisReport;
+pub use scripts::INVALIDATE_SCRIPT;
 pub use tier::RedisTier;

@@ -1,14 +1,8 @@
 //! What the tier asks of the server: reads and changes of records, in batches.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{collections::HashMap, sync::Arc};
 
-use bb8_redis::redis::{self, Value};
+use bb8_redis::redis::{self, Cmd, Value};
 use bytes::Bytes;
 use cache_core::{
     Clock, Error, ErrorKind, Fence, Key, Lookup, Namespace, Put, PutOutcome, Removal, Result,
@@ -19,8 +13,10 @@ use crate::{
     connection::Server,
     error::{Access, expect},
     layout::{Control, Layout},
-    scripts,
-    write::{self, Change, Circumstances},
+    log::Scribe,
+    marks::Marks,
+    scripts::{self, Script},
+    write::{self, Answer, Change, Circumstances},
 };
 
 /// The largest mark that a namespace starts with. It leaves room for more changes than there will
@@ -38,9 +34,8 @@ pub(crate) struct Store {
     pub(crate) layout: Layout,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) server: Arc<Server>,
-    /// The largest mark that this tier has met, so that a Redis that lost its data starts above it
-    /// even within the same millisecond.
-    mark_met: AtomicU64,
+    scribe: Scribe,
+    marks: Marks,
 }
 
 impl Store {
@@ -49,8 +44,9 @@ impl Store {
         layout: Layout,
         clock: Arc<dyn Clock>,
         server: Arc<Server>,
+        scribe: Scribe,
     ) -> Self {
-        Self { info, layout, clock, server, mark_met: AtomicU64::new(0) }
+        Self { info, layout, clock, server, scribe, marks: Marks::default() }
     }
 
     /// Looks up `keys` in one command, which sees them all as they are at one moment.
@@ -69,8 +65,9 @@ impl Store {
             };
             places.push(place);
         }
+        let met: Vec<u64> = namespaces.iter().map(|namespace| self.marks.of(namespace)).collect();
         let (controls, records) = self.read(&namespaces, keys).await?;
-        let controls = self.controls(&namespaces, &controls).await?;
+        let controls = self.controls(&namespaces, &met, &controls).await?;
         let now = self.clock.now();
         let found = places.into_iter().zip(records);
         Ok(found.map(|(place, record)| self.judge(controls[place], record, now)).collect())
@@ -108,13 +105,13 @@ impl Store {
             layout: &self.layout,
             info: &self.info,
             now: self.clock.now(),
+            scribe: &self.scribe,
+            marks: &self.marks,
             seed: self.seed(),
         };
         let mut outcomes = Vec::with_capacity(changes.len());
         for call in write::calls(changes) {
-            let command = write::command(call, &circumstances);
-            let answer = scripts::WRITE.run(&self.server, &command).await;
-            let answer = answer.and_then(|answer| write::outcomes(call, answer));
+            let answer = self.make(&write::call(call, &circumstances)).await;
             // Earlier calls of the batch have done their part.
             let partial = !outcomes.is_empty();
             outcomes.extend(answer.map_err(|e| if partial { e.indeterminate() } else { e })?);
@@ -122,11 +119,40 @@ impl Store {
         Ok(outcomes)
     }
 
+    async fn make(&self, call: &write::Call<'_>) -> Result<Vec<PutOutcome>> {
+        let answer = scripts::WRITE.run(&self.server, &call.command).await?;
+        match call.answer(answer)? {
+            Answer::Done(outcomes, marks) => {
+                for (namespace, mark) in marks {
+                    self.meet(namespace, mark);
+                }
+                Ok(outcomes)
+            }
+            Answer::LostData => Err(self.lost_data()),
+        }
+    }
+
     pub(crate) async fn clear(&self, namespace: &Namespace) -> Result<()> {
-        let mut call = scripts::CLEAR.call(1);
-        call.arg(self.layout.control(namespace.as_str())).arg(self.seed());
-        scripts::CLEAR.run(&self.server, &call).await?;
+        let namespace = namespace.as_str();
+        let mut call = self.call_on(&scripts::CLEAR, namespace, self.marks.of(namespace));
+        call.arg(namespace);
+        let mark: Vec<u8> = expect(scripts::CLEAR.run(&self.server, &call).await?)?;
+        self.meet(namespace, write::mark_of(&mark));
         Ok(())
+    }
+
+    /// The start of a call on one namespace, in which its caller has met the mark `met`.
+    fn call_on(&self, script: &Script, namespace: &str, met: u64) -> Cmd {
+        let mut call = script.call(3);
+        call.arg(&self.layout.log()).arg(self.layout.control(namespace));
+        self.sign(&mut call);
+        call.arg(met);
+        call
+    }
+
+    /// Writes the arguments that are the log's.
+    pub(crate) fn sign(&self, call: &mut Cmd) {
+        self.scribe.write_to(call, self.seed(), self.clock.now());
     }
 
     /// The content of the control keys of `namespaces`, and of the records of `keys`.
@@ -152,16 +178,50 @@ impl Store {
     async fn controls(
         &self,
         namespaces: &[&str],
+        met: &[u64],
         contents: &[Value],
     ) -> Result<Vec<Option<Control>>> {
         let mut controls: Vec<_> = contents.iter().map(Control::parse).collect();
+        let marks = controls.iter().map(|control| control.map_or(0, |control| control.last));
+        let behind = marks.zip(met).position(|(mark, met)| mark < *met);
+        if let Some(place) = behind {
+            return Err(self.give_up(namespaces[place], met[place]).await);
+        }
         if controls.iter().any(Option::is_none) {
             controls = self.make_controls(namespaces).await?;
         }
-        for control in controls.iter().flatten() {
-            self.meet(control.last);
+        for (namespace, control) in namespaces.iter().zip(&controls) {
+            if let Some(control) = control {
+                self.meet(namespace, control.last);
+            }
         }
         Ok(controls)
+    }
+
+    /// Has `namespace` given up, which was found below the mark `met`: unless somebody has done so
+    /// in the meantime, which only the server can tell. Answers why its caller fails.
+    async fn give_up(&self, namespace: &str, met: u64) -> Error {
+        let call = self.call_on(&scripts::CHECK, namespace, met);
+        match scripts::CHECK.run(&self.server, &call).await.and_then(expect::<Vec<u8>>) {
+            Ok(mark) => {
+                self.meet(namespace, write::mark_of(&mark));
+                self.lost_data()
+            }
+            // It is met as it is by whoever comes next, and found again.
+            Err(error) => error.context("could not give up what Redis has left after a loss"),
+        }
+    }
+
+    fn lost_data(&self) -> Error {
+        let message = format!(
+            "Redis at {} has lost data since this process last saw it, and what is left of the \
+             namespace was given up",
+            self.server.url()
+        );
+        Error::new(ErrorKind::LostData, message).hint(
+            "nothing needs to be done; it comes from a restart with an old snapshot or none, from \
+             a failover to a replica that was behind, or from an eviction of control keys",
+        )
     }
 
     async fn make_controls(&self, namespaces: &[&str]) -> Result<Vec<Option<Control>>> {
@@ -203,13 +263,12 @@ impl Store {
     /// Where a namespace without a control key starts: above all marks that were given out before,
     /// since those were fewer than one a microsecond.
     fn seed(&self) -> u64 {
-        self.clock_us().max(self.mark_met.load(Ordering::Relaxed) + 1).min(SEED_MAX)
+        self.clock_us().max(self.marks.largest() + 1).min(SEED_MAX)
     }
 
-    fn meet(&self, mark: u64) {
-        // Read first: all lookups share this word, and it seldom changes.
-        if self.mark_met.load(Ordering::Relaxed) < mark && mark <= self.clock_us() + AHEAD_MAX {
-            self.mark_met.fetch_max(mark, Ordering::Relaxed);
+    fn meet(&self, namespace: &str, mark: u64) {
+        if mark <= self.clock_us() + AHEAD_MAX {
+            self.marks.meet(namespace, mark);
         }
     }
 

@@ -1,6 +1,6 @@
 //! The tier itself.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use bb8_redis::redis;
@@ -11,18 +11,17 @@ use cache_core::{
 use futures::future::try_join;
 
 use crate::{
-    config::RedisConfig,
+    config::{LogMode, RedisConfig},
     connection::Server,
     error::{Access, expect},
     layout::Layout,
+    lease::RedisLeases,
+    log::{RedisLog, Scribe},
     single::{Puts, Reads, Removals},
     store::Store,
     sweep::Sweeper,
     write::Change,
 };
-
-/// How long a healthy server says nothing while it is asked.
-const PATIENCE: Duration = Duration::from_millis(20);
 
 /// A tier in a Redis server, shared by every process that reaches it.
 ///
@@ -35,6 +34,8 @@ pub struct RedisTier {
     puts: Gather<Puts>,
     removals: Gather<Removals>,
     sweeper: Sweeper,
+    log: Option<Arc<RedisLog>>,
+    leases: Arc<RedisLeases>,
 }
 
 impl RedisTier {
@@ -86,12 +87,18 @@ impl RedisTier {
             durability: Durability::Volatile,
             fence_retention: config.fence_retention.0,
             payload_len_max: usize::try_from(config.payload_len_max.as_u64()).unwrap_or(usize::MAX),
-            patience: Some(PATIENCE),
+            patience: Some(config.patience.0),
         };
         let sweeper = Sweeper::new(Arc::clone(&server), layout.clone());
-        let store = Arc::new(Store::new(info, layout, clock, Arc::clone(&server)));
+        let scribe = Scribe::new(config);
+        let leases = RedisLeases::new(Arc::clone(&server), layout.clone());
+        let store = Store::new(info, layout, clock, Arc::clone(&server), scribe);
+        let store = Arc::new(store);
+        let log = (config.log == LogMode::On).then(|| Arc::new(RedisLog::new(Arc::clone(&store))));
         Ok(Arc::new(Self {
             server,
+            log,
+            leases: Arc::new(leases),
             reads: Reads::gather(Arc::clone(&store)),
             puts: Puts::gather(Arc::clone(&store)),
             removals: Removals::gather(Arc::clone(&store)),
@@ -169,15 +176,19 @@ impl Tier for RedisTier {
     }
 
     fn log(&self) -> Option<Arc<dyn Log>> {
-        None
+        self.log.clone().map(|log| log as Arc<dyn Log>)
     }
 
     fn leases(&self) -> Option<Arc<dyn Leases>> {
-        None
+        Some(Arc::clone(&self.leases) as Arc<dyn Leases>)
     }
 
     async fn close(&self) -> Result<()> {
         self.sweeper.close().await;
+        self.leases.close().await;
+        if let Some(log) = &self.log {
+            log.close();
+        }
         self.server.close().await;
         Ok(())
     }

@@ -8,12 +8,17 @@ use cache_core::{
     Version, wire,
 };
 
-use crate::{error::expect, layout::Layout, scripts};
+use crate::{error::expect, layout::Layout, log::Scribe, marks::Marks, scripts};
 
 /// How many changes one call of the script carries: it holds the server up while it runs.
 const CALL_CHANGES_MAX: usize = 256;
 /// After how many bytes of records a call takes no more of them.
 const CALL_BYTES: usize = 1 << 20;
+
+/// How many keys of a call are those of the log.
+const LOG_KEYS: usize = 2;
+/// How long a packed mark is.
+const MARK_LEN: usize = 8;
 
 /// Where the fence and its sum end: the script writes both, and leaves what follows as it is.
 const TAIL_AT: usize = wire::FENCE_AT + 10;
@@ -92,8 +97,17 @@ pub(crate) struct Circumstances<'a> {
     pub(crate) layout: &'a Layout,
     pub(crate) info: &'a TierInfo,
     pub(crate) now: Timestamp,
+    pub(crate) scribe: &'a Scribe,
+    pub(crate) marks: &'a Marks,
     /// For control keys that are missing.
     pub(crate) seed: u64,
+}
+
+/// A call that carries out changes.
+pub(crate) struct Call<'a> {
+    pub(crate) command: Cmd,
+    changes: &'a [Change<'a>],
+    namespaces: Vec<&'a str>,
 }
 
 /// Cuts changes into calls, in their order.
@@ -115,9 +129,9 @@ pub(crate) fn calls<'c, 'a>(
 }
 
 /// The call that carries out `changes`.
-pub(crate) fn command(changes: &[Change<'_>], circumstances: &Circumstances<'_>) -> Cmd {
-    let Circumstances { layout, info, now, seed } = *circumstances;
-    let mut namespaces: Vec<&str> = Vec::new();
+pub(crate) fn call<'a>(changes: &'a [Change<'a>], circumstances: &Circumstances<'_>) -> Call<'a> {
+    let Circumstances { layout, info, now, scribe, marks, seed } = *circumstances;
+    let mut namespaces: Vec<&'a str> = Vec::new();
     let mut controls = Vec::with_capacity(changes.len());
     for namespace in changes.iter().map(|change| change.key.namespace()) {
         let known = namespaces.iter().rposition(|known| *known == namespace);
@@ -126,7 +140,8 @@ pub(crate) fn command(changes: &[Change<'_>], circumstances: &Circumstances<'_>)
             namespaces.push(namespace);
         }
     }
-    let mut call = scripts::WRITE.call(namespaces.len() + changes.len());
+    let mut call = scripts::WRITE.call(LOG_KEYS + namespaces.len() + changes.len());
+    call.arg(&layout.log());
     for namespace in &namespaces {
         call.arg(layout.control(namespace));
     }
@@ -134,26 +149,51 @@ pub(crate) fn command(changes: &[Change<'_>], circumstances: &Circumstances<'_>)
         call.arg(layout.record(change.key));
     }
     let retention_ms = u64::try_from(info.fence_retention.as_millis()).unwrap_or(u64::MAX);
-    call.arg(seed).arg(namespaces.len()).arg(retention_ms);
+    scribe.write_to(&mut call, seed, now);
+    call.arg(namespaces.len()).arg(retention_ms).arg(layout.name_at());
+    for namespace in &namespaces {
+        call.arg(marks.of(namespace));
+    }
     for (change, control) in changes.iter().zip(controls) {
         change.write_to(&mut call, control, now, info.fence_retention);
     }
-    call
+    Call { command: call, changes, namespaces }
 }
 
-/// What became of the `changes` of a call, from its answer.
-pub(crate) fn outcomes(changes: &[Change<'_>], answer: Value) -> Result<Vec<PutOutcome>> {
-    let answers: Vec<u8> = expect(answer)?;
-    if answers.len() != changes.len() {
-        return Err(Error::new(ErrorKind::Internal, "the script's answer has another length"));
-    }
-    let outcomes =
-        changes.iter().zip(answers).map(|(change, answer)| match (answer, &change.kind) {
+/// What came of a call.
+pub(crate) enum Answer<'a> {
+    /// What became of its changes, and where the namespaces stand now.
+    Done(Vec<PutOutcome>, Vec<(&'a str, u64)>),
+    /// Nothing, because the server had lost data of one of the namespaces.
+    LostData,
+}
+
+impl<'a> Call<'a> {
+    /// What the script's answer says.
+    pub(crate) fn answer(&self, answer: Value) -> Result<Answer<'a>> {
+        let bytes: Vec<u8> = expect(answer)?;
+        if bytes == b"!" {
+            return Ok(Answer::LostData);
+        }
+        let (changes, namespaces) = (self.changes, &self.namespaces);
+        if bytes.len() != changes.len() + MARK_LEN * namespaces.len() {
+            return Err(Error::new(ErrorKind::Internal, "the script's answer has another length"));
+        }
+        let (answers, marks) = bytes.split_at(changes.len());
+        let outcome = |(change, answer): (&Change<'_>, &u8)| match (answer, &change.kind) {
             (b'+', Kind::Displace(_)) => PutOutcome::TooLarge,
             (b'+', _) => PutOutcome::Stored,
             _ => PutOutcome::Superseded,
-        });
-    Ok(outcomes.collect())
+        };
+        let outcomes = changes.iter().zip(answers).map(outcome).collect();
+        let marks = marks.chunks_exact(MARK_LEN).map(mark_of);
+        Ok(Answer::Done(outcomes, namespaces.iter().copied().zip(marks).collect()))
+    }
+}
+
+/// A mark as the scripts pack it.
+pub(crate) fn mark_of(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0, |mark, byte| mark << 8 | u64::from(*byte))
 }
 
 #[cfg(test)]

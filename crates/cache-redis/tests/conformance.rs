@@ -5,10 +5,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bb8_redis::redis;
+use bb8_redis::redis::{self, Value};
 use cache_core::{
-    Key, ManualClock, Tier,
-    testkit::{Harness, service_url, unique_name},
+    Key, ManualClock, Position, Tier,
+    testkit::{Harness, LogHarness, service_url, unique_name},
 };
 use cache_redis::{RedisConfig, RedisTier};
 
@@ -51,4 +51,40 @@ impl Harness for RedisHarness {
     }
 }
 
+#[async_trait]
+impl LogHarness for RedisHarness {
+    async fn trim(&self, position: &Position) -> bool {
+        let stream = format!("{}:~log", self.config.prefix);
+        let mut range = redis::cmd("XRANGE");
+        range.arg(&stream).arg("-").arg(position.as_str());
+        let range: Vec<(String, Value)> = range.query_async(&mut self.raw.clone()).await.unwrap();
+        let mut delete = redis::cmd("XDEL");
+        delete.arg(&stream);
+        for (id, _) in &range {
+            delete.arg(id);
+        }
+        delete.exec_async(&mut self.raw.clone()).await.unwrap();
+        true
+    }
+
+    async fn lose(&self) -> bool {
+        let mut raw = self.raw.clone();
+        let mut cursor = 0;
+        loop {
+            let mut scan = redis::cmd("SCAN");
+            scan.arg(cursor).arg("MATCH").arg(format!("{}:*", self.config.prefix));
+            let (next, keys): (u64, Vec<String>) = scan.query_async(&mut raw).await.unwrap();
+            for key in keys {
+                redis::cmd("DEL").arg(key).exec_async(&mut raw).await.unwrap();
+            }
+            if next == 0 {
+                return true;
+            }
+            cursor = next;
+        }
+    }
+}
+
 cache_core::conformance_tests!(RedisTier, RedisHarness::from_env().await);
+cache_core::log_conformance_tests!(RedisTier, RedisHarness::from_env().await);
+cache_core::lease_conformance_tests!(RedisTier, RedisHarness::from_env().await);

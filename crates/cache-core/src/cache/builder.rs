@@ -9,7 +9,7 @@ use super::{
     Cache,
     cluster::Cluster,
     coherence::{Coherence, WhenCut},
-    flights::Flights,
+    flights::{FLIGHTS_MAX, Flights},
     metrics::Metrics,
     near::Near,
     policy::{Dice, Policy},
@@ -24,6 +24,7 @@ use crate::{
     event::Events,
     key::Namespace,
     layers::{Guard, Guarded, Observed},
+    load_limit::{LoadLimit, LoadLimitConfig},
     memory::MemoryTier,
     stack::Stack,
     tier::Tier,
@@ -36,6 +37,11 @@ const LEASE_MAX: Duration = Duration::from_secs(60);
 
 /// What the generations of tags may take where there is no tier to keep them.
 const TAGS_BYTES: ByteSize = ByteSize::mib(4);
+
+/// The limit of a cache that is given none. Its least is not the least there is: many a source
+/// answers with errors that do not mean that it is overloaded.
+const LOAD_LIMIT: LoadLimitConfig =
+    LoadLimitConfig { min: 32, max: 1_024, start: 256, waiting_max: FLIGHTS_MAX };
 
 impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
     /// Begins a cache of the namespace `namespace` whose values are stored as JSON.
@@ -54,6 +60,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
             near_ttl: TTL_MAX,
             tiers: Vec::new(),
             policy: Policy::default(),
+            load_limit: None,
             seed: None,
             events: None,
             payload_len_max: PAYLOAD_LEN_MAX,
@@ -96,6 +103,7 @@ pub struct Builder<V> {
     near_ttl: Duration,
     tiers: Vec<Arc<dyn Tier>>,
     policy: Policy,
+    load_limit: Option<LoadLimit>,
     seed: Option<u64>,
     events: Option<Events>,
     payload_len_max: usize,
@@ -176,6 +184,16 @@ impl<V: Send + Sync + 'static> Builder<V> {
     /// For how long after its last write a [`Session`](crate::Session) reads its own writes.
     pub fn session_ttl(self, ttl: Duration) -> Self {
         self.with(|policy| policy.session_ttl = ttl)
+    }
+
+    /// How many loads may run at the same time: a limit that caches and warmers of one source share.
+    ///
+    /// A load that finds no room is not started where there is a stale value, which answers instead;
+    /// else it waits for room for at most the `load_timeout`. Refreshes in the background leave
+    /// room for misses. A batch counts as one load. Unless set, a cache has a limit of its own,
+    /// which begins at 256 and adapts between 32 and 1,024.
+    pub fn load_limit(self, limit: LoadLimit) -> Self {
+        Self { load_limit: Some(limit), ..self }
     }
 
     /// Makes jitter and early refreshes the same in every run, for tests and simulations.
@@ -291,6 +309,7 @@ impl<V: Send + Sync + 'static> Builder<V> {
             flights: Flights::new(),
             metrics: Metrics::default(),
             policy,
+            load_limit: self.load_limit.unwrap_or_else(|| LoadLimit::new(LOAD_LIMIT)),
             dice: Dice::new(self.seed),
             fence_retention,
             payload_len_max: self.payload_len_max,

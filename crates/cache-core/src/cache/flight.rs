@@ -24,7 +24,9 @@ use crate::{
     clock::Timestamp,
     entry::Version,
     error::{Error, ErrorKind},
+    event::Event,
     key::Key,
+    load_limit::{LoadPermit, Priority},
     stats::{Operation, Outcome},
 };
 
@@ -49,6 +51,8 @@ pub(super) struct Course {
     pub(super) absence: Absence,
     /// The tags of what is loaded.
     pub(super) tags: Vec<Arc<str>>,
+    /// What the load is for.
+    pub(super) priority: Priority,
 }
 
 /// Which copies may be used.
@@ -78,6 +82,7 @@ impl Course {
             copies: Copies::All,
             absence: Absence::Answers,
             tags: Vec::new(),
+            priority: Priority::Miss,
         }
     }
 
@@ -121,7 +126,10 @@ impl<V: Send + Sync + 'static> Shared<V> {
         E: SourceError,
     {
         self.follow_logs().await;
-        let Some((pilot, course, candidate)) = self.depart(pilot, course).await else { return };
+        let candidate = self.look_below(&pilot.key, &course).await;
+        if candidate.is_answer() {
+            return pilot.land(Ok(candidate.hit));
+        }
         let (candidate, lease) = match self.take_turn(candidate, &course).await {
             Go::Load(candidate, lease) => (candidate, lease),
             Go::Land(hit) => return pilot.land(Ok(hit)),
@@ -129,7 +137,9 @@ impl<V: Send + Sync + 'static> Shared<V> {
         let previous = candidate.previous.clone();
         let work = async {
             let tags = self.tags.start(&course.tags).await;
-            let loaded = self.load(1, async move { loader(previous).await }).await;
+            let patience = self.patience(&course, candidate.hit.is_some());
+            let load = async move { loader(previous).await };
+            let loaded = self.load(1, course.priority, patience, load).await;
             let loaded = loaded.map(|brought| brought.map(Into::into));
             let settled = self.settle(vec![(candidate, loaded)], &course, &tags).await;
             settled.into_iter().next().expect("one candidate has one landing")
@@ -141,36 +151,6 @@ impl<V: Send + Sync + 'static> Shared<V> {
             }
             None => pilot.land(work.await),
         }
-    }
-
-    /// Lands a flight that the tiers can answer, unless what they have is to be refreshed early:
-    /// then another one departs, for whoever comes from now on.
-    async fn depart(
-        &self,
-        pilot: Pilot<V>,
-        course: Course,
-    ) -> Option<(Pilot<V>, Course, Candidate<V>)> {
-        let candidate = self.look_below(&pilot.key, &course).await;
-        if !candidate.is_answer() {
-            return Some((pilot, course, candidate));
-        }
-        let key = pilot.key.clone();
-        let early = candidate.hit.as_ref().is_some_and(|hit| self.policy.is_early(hit, &self.dice));
-        let made_at = candidate.hit.as_ref().map(|hit| self.made_at(hit));
-        pilot.land(Ok(candidate.hit));
-        if !(early && course.is_plain()) {
-            return None;
-        }
-        let Ok(Boarding::Lead(pilot)) = self.flights.board(&key) else { return None };
-        let course = Course { newer_than: made_at, ..course };
-        let candidate = self.look_below(&key, &course).await;
-        if candidate.is_answer() {
-            pilot.land(Ok(candidate.hit));
-            return None;
-        }
-        self.metrics.early_refreshes.add(1);
-        self.metrics.background_loads.add(1);
-        Some((pilot, course, candidate))
     }
 
     /// When a value that is a hit just now was made.
@@ -191,6 +171,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
             if course.newer_than.is_some() {
                 self.metrics.early_refreshes.add(1);
             }
+            let course = Course { priority: Priority::Refresh, ..course };
             self.tasks.spawn(Arc::clone(self).fly(pilot, course, loader));
         }
     }
@@ -209,7 +190,11 @@ impl<V: Send + Sync + 'static> Shared<V> {
         E: SourceError,
     {
         self.follow_logs().await;
-        let course = Course { wanted, ..Course::plain() };
+        let priority = match wanted {
+            Wanted::Fresh => Priority::Miss,
+            Wanted::Reload => Priority::Warm,
+        };
+        let course = Course { wanted, priority, ..Course::plain() };
         let keys: Vec<Key> = pilots.iter().map(|pilot| pilot.key.clone()).collect();
         let candidates = self.look_below_many(&keys, &course).await;
         let mut open = Vec::new();
@@ -227,7 +212,10 @@ impl<V: Send + Sync + 'static> Shared<V> {
         }
         let texts: Vec<String> = open.iter().map(|c| c.key.text().to_owned()).collect();
         let tags = self.tags.start(&course.tags).await;
-        let loaded = self.load(texts.len(), async move { loader(texts).await }).await;
+        let patience = self.patience(&course, open.iter().all(|candidate| candidate.hit.is_some()));
+        let count = texts.len();
+        let loaded =
+            self.load(count, course.priority, patience, async move { loader(texts).await }).await;
         let settled = self.settle(hand_out(open, loaded), &course, &tags).await;
         for (pilot, landing) in waiting.into_iter().zip(settled) {
             pilot.land(landing);
@@ -283,12 +271,42 @@ impl<V: Send + Sync + 'static> Shared<V> {
         candidate.hit.filter(|hit| rule.takes_at_last(hit))
     }
 
+    /// How long a load may wait until it may start: not at all where there is something to answer
+    /// with.
+    fn patience(&self, course: &Course, has_answer: bool) -> Option<Duration> {
+        let background = course.priority == Priority::Refresh && course.wanted == Wanted::Fresh;
+        (!has_answer && !background).then_some(self.policy.load_timeout)
+    }
+
+    /// The right to start a load.
+    async fn permit(
+        &self,
+        priority: Priority,
+        patience: Option<Duration>,
+    ) -> Result<LoadPermit, Failure> {
+        let permit = match patience {
+            Some(patience) => self.load_limit.acquire(priority, patience).await,
+            None => self.load_limit.try_acquire(priority).ok_or_else(|| {
+                Error::new(ErrorKind::Overloaded, "as many loads as the source bears are under way")
+                    .hint("the source is slower than it is asked: limit the callers")
+            }),
+        };
+        permit.map_err(|error| {
+            self.metrics.loads_shed.add(1);
+            self.events.emit(Event::LoadShed { namespace: self.namespace.as_str().into() });
+            Failure::Cache(error)
+        })
+    }
+
     /// Runs a loader of `keys` keys within its time, survives its panic, and tells how long it took.
     async fn load<T, E: SourceError>(
         &self,
         keys: usize,
+        priority: Priority,
+        patience: Option<Duration>,
         loader: impl Future<Output = Result<T, E>> + Send,
     ) -> Result<Brought<T>, Failure> {
+        let permit = self.permit(priority, patience).await?;
         self.metrics.started_loads.add(keys);
         let (started, started_at) = (Instant::now(), self.clock.now());
         let limit = self.policy.load_timeout;
@@ -301,8 +319,17 @@ impl<V: Send + Sync + 'static> Shared<V> {
             Ok(Err(panic)) => Err(Failure::Cache(panicked(&*panic))),
             Err(_) => Err(Failure::Cache(self.too_slow())),
         };
-        let outcome = if result.is_ok() { Outcome::Done } else { Outcome::Error };
         let cost = started.elapsed();
+        let outcome = match result {
+            Ok(_) => {
+                permit.succeeded(cost);
+                Outcome::Done
+            }
+            Err(_) => {
+                permit.failed();
+                Outcome::Error
+            }
+        };
         self.metrics.loads.record(Operation::Load, outcome, cost, keys);
         result.map(|what| Brought { what, started_at, cost })
     }

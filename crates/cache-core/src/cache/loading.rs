@@ -16,7 +16,7 @@ use super::{
     request::Rule,
     shared::Glance,
 };
-use crate::{error::Result, key::Key, tier::check_batch};
+use crate::{error::Result, key::Key, load_limit::Priority, tier::check_batch};
 
 /// What a batch answers for one key.
 type Answer<V, E> = Result<Option<Hit<V>>, LoadError<E>>;
@@ -194,7 +194,8 @@ impl<V: Send + Sync + 'static> Cache<V> {
         self.0.check_read()?;
         let pilot = self.0.flights.lead(&self.0.namespace.key(key)?)?;
         let passenger = pilot.passenger();
-        let course = Course { wanted: Wanted::Reload, ..Course::plain() };
+        let priority = Priority::Refresh;
+        let course = Course { wanted: Wanted::Reload, priority, ..Course::plain() };
         let loader = move |_| async move { loader().await.map(|item| Reply::Item(item.into())) };
         self.0.tasks.spawn(Arc::clone(&self.0).fly(pilot, course, loader));
         let hit = passenger.arrive().await.map_err(Failure::into_error)?;

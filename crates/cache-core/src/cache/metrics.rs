@@ -39,6 +39,7 @@ pub(super) struct Metrics {
     pub(super) stale_at_once: Counter,
     pub(super) negatives: Counter,
     pub(super) not_modified: Counter,
+    pub(super) loads_shed: Counter,
 }
 
 /// A number that only grows.
@@ -119,6 +120,7 @@ impl Metrics {
             stale_at_once: self.stale_at_once.get(),
             soft_timeouts: self.soft_timeouts.get(),
             negatives: self.negatives.get(),
+            loads_shed: self.loads_shed.get(),
             not_modified: self.not_modified.get(),
             load_latency,
             ..CacheStats::default()

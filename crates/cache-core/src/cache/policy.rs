@@ -59,11 +59,12 @@ pub struct Policy {
     pub jitter: f64,
     /// How eagerly values are refreshed before they expire: 0 (never) to 10. 1 unless set.
     ///
-    /// A hit of [`Cache::get_or_load`](crate::Cache::get_or_load) or
-    /// [`Read::load`](crate::Read::load) refreshes its key in the background when
+    /// A hit of the near tier that [`Cache::get_or_load`](crate::Cache::get_or_load) or
+    /// [`Read::load`](crate::Read::load) had refreshes its key in the background when
     /// `now + cost · early_refresh · -ln(random) >= fresh_until` (XFetch), where `cost` is the time
     /// that the value's own load took. A value that was inserted has no such cost, and a hit without
-    /// a loader has nothing to refresh with: both just expire. Batches do not refresh early.
+    /// a loader has nothing to refresh with: both just expire. Batches do not refresh early, and
+    /// neither does a cache without a near tier, whose callers would have to wait for it.
     pub early_refresh: f64,
     /// After which time a caller that waits for a load is answered by a stale value, if there is
     /// one. The load goes on. Never unless set.

@@ -26,6 +26,7 @@ use crate::{
     event::Events,
     key::{Key, Namespace},
     layers::Observed,
+    load_limit::LoadLimit,
     stack::Stack,
     tags::{TagMark, Tags},
 };
@@ -46,6 +47,7 @@ pub(super) struct Shared<V> {
     pub(super) flights: Flights<V>,
     pub(super) metrics: Metrics,
     pub(super) policy: Policy,
+    pub(super) load_limit: LoadLimit,
     pub(super) dice: Dice,
     /// For how long every tier remembers its fences.
     pub(super) fence_retention: Duration,

@@ -46,6 +46,8 @@ pub struct CacheStats {
     pub background_loads: u64,
     /// Loads that were started shortly before their value expired.
     pub early_refreshes: u64,
+    /// Loads that were not started, because as many as the source bears were under way.
+    pub loads_shed: u64,
     /// Loads that brought the word that the old value still holds.
     pub not_modified: u64,
     /// Reads that were answered by the memory that the source has no value.

@@ -28,14 +28,14 @@ impl Ground {
 
     /// A node on the lower tier alone.
     pub(crate) fn node(&self) -> Cache<String> {
-        self.builder().tier(self.lower.clone()).build().unwrap()
+        self.builder().tier(self.lower.clone()).build().expect("the settings are valid")
     }
 
     /// A node on both tiers, whose way to the upper one fails as `faults` says.
     pub(crate) fn tall_node(&self, faults: &Faults) -> Cache<String> {
         let upper: Arc<dyn Tier> = self.upper.clone();
         let upper = faults.layer().wrap(upper);
-        self.builder().tier(upper).tier(self.lower.clone()).build().unwrap()
+        self.builder().tier(upper).tier(self.lower.clone()).build().expect("the settings are valid")
     }
 }
 

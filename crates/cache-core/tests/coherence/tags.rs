@@ -22,7 +22,7 @@ fn item(value: &str, tags: &[&str]) -> Item<String> {
 }
 
 async fn has(cache: &Cache<String>, key: &str) -> bool {
-    cache.get(key).await.unwrap().is_some()
+    cache.get(key).await.expect("a tier answers").is_some()
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,6 +4,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use cache_core::{
     BATCH_LEN_MAX, ByteSize, Cache, ErrorKind, FLIGHTS_MAX, Item, KEY_LEN_MAX, LoadError,
+    LoadLimit, LoadLimitConfig,
 };
 use tokio::sync::Semaphore;
 
@@ -82,4 +83,39 @@ async fn p9_bounded_everything() {
         assert!(batch.await.unwrap().iter().all(Result::is_ok));
     }
     cache.get_or_load("one too many", load).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_without_room_is_answered_by_a_stale_value_or_an_error() {
+    let config = LoadLimitConfig { min: 1, max: 1, start: 1, waiting_max: 10 };
+    let limit = LoadLimit::new(config);
+    let ground = Ground::new();
+    let builder = ground.builder().load_limit(limit).load_timeout(Duration::from_secs(5));
+    let cache = builder.build().unwrap();
+    cache.insert("stale", "old".to_owned()).await.unwrap();
+    ground.clock.advance(Duration::from_secs(11));
+    let gate = Arc::new(Semaphore::new(0));
+    let only = {
+        let (cache, gate) = (cache.clone(), Arc::clone(&gate));
+        let load = || async move {
+            tokio::time::sleep(Duration::from_secs(4)).await;
+            gate.acquire().await.expect("never closed").forget();
+            Ok::<_, Infallible>("v".to_owned())
+        };
+        tokio::spawn(async move { cache.get_or_load("slow", load).await })
+    };
+    while cache.stats().await.loads == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let load = || async { Err::<String, _>("not asked") };
+    let hit = cache.get_or_load("stale", load).await.unwrap();
+    assert_eq!((hit.as_str(), hit.is_stale()), ("old", true));
+    assert_eq!(cache.stats().await.loads_shed, 1);
+    assert_eq!(cache.events().count("load_shed"), 1);
+
+    // What nobody has is waited for.
+    gate.add_permits(1);
+    let load = || async { Ok::<_, Infallible>("new".to_owned()) };
+    assert_eq!(cache.get_or_load("cold", load).await.unwrap().as_str(), "new");
+    assert_eq!(only.await.unwrap().unwrap().as_str(), "v");
 }

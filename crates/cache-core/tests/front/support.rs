@@ -11,7 +11,7 @@ use std::{
 use async_trait::async_trait;
 use cache_core::{
     Builder, ByteSize, Cache, Key, Leases, Log, Lookup, ManualClock, MemoryTier, Namespace, Put,
-    PutOutcome, Removal, Result, Tier, TierInfo, Usage,
+    PutOutcome, Removal, Result, Scope, Tier, TierInfo, Usage,
 };
 
 /// A clock, and two tiers that any number of caches may share, as processes share servers.
@@ -23,10 +23,20 @@ pub(crate) struct Ground {
 
 impl Ground {
     pub(crate) fn new() -> Self {
+        Self::of(Scope::Process)
+    }
+
+    /// Tiers that other processes can reach as well, and whose logs are cut.
+    pub(crate) fn of_servers() -> Self {
+        Self::of(Scope::Network)
+    }
+
+    fn of(scope: Scope) -> Self {
         let clock = ManualClock::new();
         let tier = |name: &str| {
             let tier = MemoryTier::new(ByteSize::mib(64), Arc::new(clock.clone())).named(name);
-            Arc::new(Counted { inner: tier, calls: AtomicUsize::new(0) })
+            let info = TierInfo { scope, ..tier.info().clone() };
+            Arc::new(Counted { info, inner: tier, calls: AtomicUsize::new(0) })
         };
         Self { upper: tier("upper"), lower: tier("lower"), clock }
     }
@@ -54,6 +64,7 @@ impl Ground {
 /// A memory tier that counts its calls.
 #[derive(Debug)]
 pub(crate) struct Counted {
+    info: TierInfo,
     inner: MemoryTier,
     calls: AtomicUsize,
 }
@@ -69,7 +80,7 @@ impl Counted {
 #[async_trait]
 impl Tier for Counted {
     fn info(&self) -> &TierInfo {
-        self.inner.info()
+        &self.info
     }
 
     async fn get(&self, key: &Key) -> Result<Lookup> {
@@ -101,7 +112,8 @@ impl Tier for Counted {
     }
 
     fn log(&self) -> Option<Arc<dyn Log>> {
-        self.inner.log()
+        let log = self.inner.log();
+        log.filter(|_| self.info.scope == Scope::Process)
     }
 
     fn leases(&self) -> Option<Arc<dyn Leases>> {

@@ -183,3 +183,33 @@ async fn after_the_close_calls_fail_and_no_connection_is_left() {
         tokio::task::yield_now().await;
     }
 }
+
+/// Told by a trigger in the server's own words, on the same way as by the server itself.
+#[tokio::test]
+async fn what_the_server_cannot_do_has_its_kind() {
+    let Some(place) = Place::from_env() else { return };
+    let tier = place.tier().await;
+    for (state, message, kind) in [
+        ("53100", "could not extend file \"base/1/2\": No space left on device", ErrorKind::Full),
+        ("53200", "out of memory", ErrorKind::Full),
+        ("40P01", "deadlock detected", ErrorKind::Unavailable),
+        ("40001", "could not serialize access", ErrorKind::Unavailable),
+        ("57P01", "terminating connection due to administrator command", ErrorKind::Unavailable),
+        ("25006", "cannot execute INSERT in a read-only transaction", ErrorKind::ReadOnly),
+        ("57014", "canceling statement due to statement timeout", ErrorKind::Timeout),
+    ] {
+        let failing = format!(
+            "CREATE OR REPLACE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+                RAISE EXCEPTION '{message}' USING ERRCODE = '{state}'; END $$; \
+             CREATE OR REPLACE TRIGGER failing BEFORE INSERT ON entries EXECUTE FUNCTION fail()"
+        );
+        place.execute(&failing).await;
+        let error = tier.put(key("k"), place.entry("v")).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+        let error = tier.remove(key("k")).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(tier.get(&key("k")).await.is_ok(), "reads go on");
+    }
+    place.execute("DROP TRIGGER failing ON entries").await;
+    tier.put(key("k"), place.entry("v")).await.unwrap();
+}

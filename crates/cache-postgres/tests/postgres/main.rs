@@ -7,6 +7,12 @@ mod conformance;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod from_sql;
+#[cfg(test)]
+mod leases;
+#[cfg(test)]
+mod log;
+#[cfg(test)]
 mod schema;
 #[cfg(test)]
 mod support;

@@ -1,13 +1,20 @@
 -- Clears a namespace: raises its floor above every mark given out so far.
 --
--- KEYS: its control key. ARGV: the seed.
+-- KEYS: those of the log, its control key. ARGV: those of the log, 5. the last mark that the caller
+-- has met, 6. the name of the namespace. Answers the last mark.
 
-local seed = tonumber(ARGV[1])
-local _, last = open(KEYS[1], seed)
+local seed, met = tonumber(ARGV[1]), tonumber(ARGV[5])
+local _, last, known = open(KEYS[3], seed)
+if is_lost(met, last, known) then
+  last = give_up(KEYS[3], last, met)
+end
 if last >= MARK_MAX then
   last = seed
 end
 -- A full Redis refuses a script's first write unless it gives room back, and whoever clears may do
 -- it to make room.
-redis.call('UNLINK', KEYS[1])
-save(KEYS[1], last + 1, last + 1)
+redis.call('UNLINK', KEYS[3])
+append('clear', ARGV[6], last + 1, 'cache', 0)
+save(KEYS[3], last + 1, last + 1)
+save_log()
+return pack_mark(last + 1)

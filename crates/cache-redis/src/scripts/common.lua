@@ -59,3 +59,9 @@ end
 local function is_live(mark, floor, last)
   return mark >= floor and mark <= last
 end
+
+-- Whether a namespace has lost data since its caller met the mark `met`: a mark never goes back.
+-- 0 stands for a caller that has met none.
+local function is_lost(met, last, known)
+  return met > 0 and (not known or last < met)
+end

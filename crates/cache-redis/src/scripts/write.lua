@@ -1,67 +1,47 @@
 -- Carries out changes, in their order.
 --
--- KEYS: the control keys of the namespaces, then for each change the key of its record.
--- ARGV: the seed, the number of control keys, the fence retention in ms; then for each change:
+-- KEYS: those of the log, the control keys of the namespaces, then for each change the key of its
+-- record.
+-- ARGV: those of the log; 5. the number of control keys; 6. the fence retention in ms; 7. where in
+-- the key of a record its name in the log begins; for each control key the last mark that the
+-- caller has met; then for each change:
 --   1. its kind: `fill`, `put`, `remove`, or `displace` (a put that is too large: what is there
 --      goes, and nothing takes its place)
 --   2. the number of its control key, from 1
 --   3. the mark that a fill has seen
 --   4. how long to keep the record, in ms
 --   5. the record's bytes before the fence, and 6. those after the fence's sum
--- Answers with a character for each change: `+` carried out, `-` refused.
+-- Answers with a character for each change, `+` carried out, `-` refused, and with the last mark of
+-- each namespace, eight bytes each; or with `!` alone when a namespace has lost data, in which case
+-- that was given up and nothing else was done.
 
 local FIELDS = 6
+local HEAD = 7
+local LOG_KEYS = 2
 
--- The remainders of CRC-32 (IEEE, reflected) for four bits.
-local CRC = {
-  [0] = 0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4, 0x4db26158,
-  0x5005713c, 0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c, 0x9b64c2b0, 0x86d3d2d4, 0xa00ae278,
-  0xbdbdf21c,
-}
-
-local function crc32(bytes)
-  local crc = 0xffffffff
-  for i = 1, #bytes do
-    crc = bit.bxor(crc, string.byte(bytes, i))
-    crc = bit.bxor(bit.rshift(crc, 4), CRC[bit.band(crc, 15)])
-    crc = bit.bxor(bit.rshift(crc, 4), CRC[bit.band(crc, 15)])
-  end
-  -- The functions of `bit` answer signed numbers.
-  return bit.bnot(crc) % WORD
-end
-
-local function is_versioned(head)
-  return string.byte(head, 2) >= 128
-end
-
--- Whether `header` has a newer version than the record of `head` and `tail`, both having one.
--- Version numbers use all 64 bits, so their halves are compared.
-local function is_newer(header, head, tail)
-  if not (is_versioned(header) and is_versioned(head)) then
-    return false
-  end
-  local their_high, their_low = struct.unpack('>I4I4', header, 25)
-  local our_high, our_low = struct.unpack('>I4I4', tail, 7)
-  return their_high > our_high or (their_high == our_high and their_low > our_low)
-end
-
--- The tombstone of `head` and `tail` with the version of `header`.
-local function with_version(header, head, tail)
-  local start = string.char(1, 130) .. string.sub(head, 3, 4)
-  tail = string.sub(tail, 1, 6) .. string.sub(header, 25, 32) .. string.sub(tail, 15)
-  return start .. struct.pack('>I4', crc32(start .. tail)), tail
-end
-
-local seed, namespaces, retention = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local changes = #KEYS - namespaces
+local seed, namespaces, retention = tonumber(ARGV[1]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local name_at = tonumber(ARGV[7])
+local changes = #KEYS - LOG_KEYS - namespaces
+local first = HEAD + namespaces
 
 local floors, lasts, known, wanted = {}, {}, {}, {}
+local lost = false
 for n = 1, namespaces do
-  floors[n], lasts[n], known[n] = open(KEYS[n], seed)
+  local control = KEYS[LOG_KEYS + n]
+  floors[n], lasts[n], known[n] = open(control, seed)
   wanted[n] = 0
+  local met = tonumber(ARGV[HEAD + n])
+  if is_lost(met, lasts[n], known[n]) then
+    give_up(control, lasts[n], met)
+    lost = true
+  end
+end
+if lost then
+  save_log()
+  return '!'
 end
 for i = 1, changes do
-  local at = 3 + (i - 1) * FIELDS
+  local at = first + (i - 1) * FIELDS
   if ARGV[at + 1] ~= 'fill' then
     local n = tonumber(ARGV[at + 2])
     wanted[n] = wanted[n] + 1
@@ -75,21 +55,21 @@ for n = 1, namespaces do
     if lasts[n] + wanted[n] > MARK_MAX then
       floors[n], lasts[n], known[n] = seed, seed, false
     end
-    if ARGV[4] == 'remove' then
+    if ARGV[first + 1] == 'remove' then
       -- A full Redis refuses a script's first write unless it gives room back. A removal must not
       -- fail for want of room.
-      redis.call('UNLINK', KEYS[n])
+      redis.call('UNLINK', KEYS[LOG_KEYS + n])
     end
-    save(KEYS[n], floors[n], lasts[n] + wanted[n])
+    save(KEYS[LOG_KEYS + n], floors[n], lasts[n] + wanted[n])
   end
 end
 
 local answers = {}
 for i = 1, changes do
-  local at = 3 + (i - 1) * FIELDS
+  local at = first + (i - 1) * FIELDS
   local kind, n, life = ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 4])
   local head, tail = ARGV[at + 5], ARGV[at + 6]
-  local key = KEYS[namespaces + i]
+  local key = KEYS[LOG_KEYS + namespaces + i]
 
   local mark, header = read(key)
   if mark and not is_live(mark, floors[n], lasts[n]) then
@@ -121,10 +101,20 @@ for i = 1, changes do
   if refused then
     answers[i] = '-'
   else
+    if kind ~= 'fill' then
+      -- Where the log wants the digest of an entry, its checksum is that.
+      local digest = kind == 'put' and struct.unpack('>I4', head, 5) or 0
+      append('key', string.sub(key, name_at), mark, 'cache', digest)
+    end
     local fence = pack_mark(mark)
     local record = head .. fence .. struct.pack('>I2', sum_of(fence)) .. tail
     redis.call('SET', key, record, 'PX', string.format('%.0f', life))
     answers[i] = '+'
   end
+end
+save_log()
+for n = 1, namespaces do
+  -- Of a seed that was not saved there is nothing to remember.
+  answers[changes + n] = pack_mark((known[n] or wanted[n] > 0) and lasts[n] or 0)
 end
 return table.concat(answers)

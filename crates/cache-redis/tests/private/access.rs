@@ -1,5 +1,7 @@
 //! Ways in: passwords, access rules, databases, sockets, protocols.
 
+use std::time::Duration;
+
 use bb8_redis::redis;
 use cache_core::{Error, ErrorKind, PutOutcome, Tier, TierExt};
 #[cfg(feature = "tls")]
@@ -14,7 +16,12 @@ use tokio::{
 
 #[cfg(feature = "tls")]
 use crate::server::free_port;
-use crate::{entry, key, payload, server::PrivateRedis};
+use crate::{
+    entry, key,
+    lease::eventually_heard,
+    payload,
+    server::{PATIENCE, PrivateRedis},
+};
 
 /// Checks that what is said to a person has no password in it, and what else it has.
 fn check(error: &Error, kind: ErrorKind, mentions: &str) {
@@ -45,8 +52,9 @@ async fn a_wrong_password_is_denied_and_not_repeated() {
 #[tokio::test]
 async fn the_documented_access_rule_is_enough() {
     let Some(server) = PrivateRedis::start("a Redis access rule", &[]) else { return };
-    let rule = "ACL SETUSER cache on >right ~cache:* +mget +get +getrange +set +unlink +pttl \
-                +evalsha +script|load +scan +info +ping +hello +auth +select";
+    let rule = "ACL SETUSER cache on >right ~cache:* &cache:* +mget +get +getrange +set +unlink \
+                +pttl +evalsha +script|load +scan +info +ping +hello +auth +select +xadd +xread \
+                +publish +subscribe";
     let words: Vec<&str> = rule.split_whitespace().collect();
     let mut raw = server.raw().await;
     redis::cmd(words[0]).arg(&words[1..]).exec_async(&mut raw).await.unwrap();
@@ -59,6 +67,21 @@ async fn the_documented_access_rule_is_enough() {
     assert_eq!(outcome, PutOutcome::Stored);
     tier.remove(key.clone()).await.unwrap();
     tier.usage().await.unwrap();
+    let log = tier.log().unwrap();
+    let end = log.end().await.unwrap();
+    tier.remove(key.clone()).await.unwrap();
+    log.beat().await.unwrap();
+    let page = log.read(&end, Duration::from_millis(1)).await.unwrap();
+    assert_eq!((page.notices.len(), page.gap), (2, false));
+    let leases = tier.leases().unwrap();
+    let token = leases.acquire(&key, PATIENCE).await.unwrap().unwrap();
+    assert!(leases.renew(&key, token, PATIENCE).await.unwrap());
+    let released = async {
+        eventually_heard(&mut raw, 1).await;
+        leases.release(&key, token).await.unwrap();
+    };
+    let (waited, ()) = futures::join!(leases.wait(&key, PATIENCE), released);
+    waited.unwrap();
 
     let less = ["ACL", "SETUSER", "cache", "-set"];
     redis::cmd(less[0]).arg(&less[1..]).exec_async(&mut raw).await.unwrap();

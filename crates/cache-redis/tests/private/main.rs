@@ -3,6 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests, which fail by panicking")]
 
 mod access;
+mod gaps;
+mod lease;
+mod log;
+mod loss;
 mod outage;
 mod records;
 mod refusals;

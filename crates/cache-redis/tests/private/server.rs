@@ -60,7 +60,7 @@ impl PrivateRedis {
         self.child.wait().unwrap();
     }
 
-    /// Starts it again on its port, empty.
+    /// Starts it again on its port, with what it has saved (`SAVE`): empty, unless it was told to.
     pub(crate) fn restart(&mut self) {
         self.child = spawn(self.port, &self.dir, &self.arguments);
         assert!(answers(self.port, &mut self.child), "redis-server does not come back");

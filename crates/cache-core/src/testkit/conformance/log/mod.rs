@@ -150,7 +150,7 @@ properties! {
         a_clear_is_told_with_its_floor,
         a_fill_is_not_told,
         a_superseded_insert_is_not_told,
-        a_batch_is_told_in_its_order,
+        a_batch_is_told_and_no_key_twice,
         changes_of_several_namespaces_are_told,
         notices_of_one_key_come_in_the_order_of_their_marks,
         concurrent_removals_are_all_told_once;

@@ -90,9 +90,9 @@ pub(super) async fn a_superseded_insert_is_not_told(ground: &Ground<'_>) {
     assert_eq!(reader.rest().await, []);
 }
 
-pub(super) async fn a_batch_is_told_in_its_order(ground: &Ground<'_>) {
+/// In any order: a tier may lock its keys in one of its own.
+pub(super) async fn a_batch_is_told_and_no_key_twice(ground: &Ground<'_>) {
     let keys: Vec<Key> = (0..50).map(|i| ground.key(&format!("k{}", i * 7 % 50))).collect();
-    let told: Vec<Change> = keys.iter().cloned().map(Change::Key).collect();
     let removals: Vec<Removal> = keys.iter().cloned().map(Removal::from).collect();
     let put = |key: &Key| Put {
         key: key.clone(),
@@ -103,16 +103,28 @@ pub(super) async fn a_batch_is_told_in_its_order(ground: &Ground<'_>) {
 
     let mut reader = ground.reader(&ground.log).await;
     ground.base.tier.remove_many(&removals).await.unwrap();
-    let (changes, digests): (Vec<_>, Vec<_>) = parts(reader.rest().await);
-    assert_eq!((changes, digests), (told.clone(), vec![0; 50]));
+    let told = parts(reader.rest().await);
+    assert_eq!(told, parts_of(&puts, |_| 0));
     ground.base.tier.put_many(&puts).await.unwrap();
-    let (changes, digests): (Vec<_>, Vec<_>) = parts(reader.rest().await);
-    let expected = puts.iter().map(|put| put.entry.digest()).collect();
-    assert_eq!((changes, digests), (told, expected));
+    let told = parts(reader.rest().await);
+    assert_eq!(told, parts_of(&puts, |put| put.entry.digest()));
 }
 
-fn parts(notices: Vec<Notice>) -> (Vec<Change>, Vec<u32>) {
-    notices.into_iter().map(|notice| (notice.change, notice.digest)).unzip()
+/// What is told and with which digest, in the order of the keys.
+fn parts(notices: Vec<Notice>) -> Vec<(String, u32)> {
+    let part = |notice: Notice| match notice.change {
+        Change::Key(key) => (key.to_string(), notice.digest),
+        other => panic!("{other:?} is not of a key"),
+    };
+    let mut parts: Vec<_> = notices.into_iter().map(part).collect();
+    parts.sort();
+    parts
+}
+
+fn parts_of(puts: &[Put], digest: impl Fn(&Put) -> u32) -> Vec<(String, u32)> {
+    let mut parts: Vec<_> = puts.iter().map(|put| (put.key.to_string(), digest(put))).collect();
+    parts.sort();
+    parts
 }
 
 pub(super) async fn changes_of_several_namespaces_are_told(ground: &Ground<'_>) {
@@ -120,9 +132,11 @@ pub(super) async fn changes_of_several_namespaces_are_told(ground: &Ground<'_>) 
     let (here, there) = (ground.key("k"), beside.key("k").unwrap());
     let mut reader = ground.reader(&ground.log).await;
     ground.base.tier.remove_many(&[here.clone().into(), there.clone().into()]).await.unwrap();
+    let told = parts(reader.rest().await);
+    assert_eq!(told, [(there.to_string(), 0), (here.to_string(), 0)]);
     ground.base.tier.clear(&beside).await.unwrap();
-    let (changes, _) = parts(reader.rest().await);
-    assert_eq!(changes, [Change::Key(here), Change::Key(there), Change::Clear(beside)]);
+    let told: Vec<Change> = reader.rest().await.into_iter().map(|notice| notice.change).collect();
+    assert_eq!(told, [Change::Clear(beside)]);
 }
 
 pub(super) async fn notices_of_one_key_come_in_the_order_of_their_marks(ground: &Ground<'_>) {
@@ -160,11 +174,12 @@ pub(super) async fn concurrent_removals_are_all_told_once(ground: &Ground<'_>) {
     }
     let notices = reader.rest().await;
     let marks: HashSet<u64> = notices.iter().map(|notice| notice.mark).collect();
-    assert_eq!((notices.len(), marks.len()), (1_000, 1_000));
+    assert_eq!(notices.len(), marks.len());
     let mut told: HashMap<Change, u64> = HashMap::new();
     for notice in notices {
         *told.entry(notice.change).or_default() += 1;
     }
     assert_eq!(told.len(), 250);
-    assert!(told.values().all(|count| *count == 4), "{told:?}");
+    // Removals of one key that travel together may be one.
+    assert!(told.values().all(|count| (1..=4).contains(count)), "{told:?}");
 }
