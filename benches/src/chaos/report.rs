@@ -13,6 +13,10 @@ use super::{
     shows::{Show, Shown},
 };
 
+/// How much of callers' errors is printed; the file has all that was kept.
+const ERRORS_SHOWN: usize = 2;
+const ERROR_LEN: usize = 160;
+
 /// Everything that was found.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Report {
@@ -133,8 +137,9 @@ impl Report {
             if !counts.is_empty() {
                 text.push_str(&format!("{name}: counted: {}\n", counts.join(", ")));
             }
-            for (error, count) in &outcome.errors {
-                text.push_str(&format!("{name}: {count} times {error}\n"));
+            for (error, count) in outcome.errors.iter().take(ERRORS_SHOWN) {
+                let short: String = error.chars().take(ERROR_LEN).collect();
+                text.push_str(&format!("{name}: {count} times {short}\n"));
             }
             for wrong in outcome.wrong.iter().filter(|wrong| !wrong.trace.is_empty()) {
                 let WrongAnswer { node, key, reason, trace } = wrong;
@@ -217,11 +222,11 @@ fn describe(shown: &Shown) -> String {
             format!("{answered} callers answered by {loads} loads, at most {loads_max}: {verdict}")
         }
         Shown::Lag { from_begin, from_return } => {
-            let verdict = if from_begin.median_us < 5_000 { "ok" } else { "MISSED" };
+            let verdict = if from_return.median_us < 5_000 { "ok" } else { "MISSED" };
             let (begin, end) = (points(*from_begin), points(*from_return));
             format!(
-                "seen on another node after {begin} (median/p99 of {}, from the begin of the call), \
-                 {end} from its return: {verdict}",
+                "an invalidation is seen on another node {end} after its return (median/p99 of {}), \
+                 {begin} after its begin: {verdict}",
                 from_begin.count
             )
         }
