@@ -4,6 +4,7 @@
 //! seconds and still works when one of them does not compile.
 
 mod bench;
+mod chaos;
 mod ci;
 mod environment;
 mod examples;
@@ -40,6 +41,7 @@ enum Task {
     Services(services::commands::Arguments),
     Test(test::Arguments),
     Loadtest(loadtest::Arguments),
+    Chaos(chaos::Arguments),
     Bench(bench::Arguments),
     Sim(sim::Arguments),
     Ci(ci::Arguments),
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         Task::Services(arguments) => services::commands::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
         Task::Loadtest(arguments) => loadtest::run(&arguments),
+        Task::Chaos(arguments) => chaos::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Sim(arguments) => sim::run(&arguments),
         Task::Ci(arguments) => Ok(ci::run(&arguments)),
