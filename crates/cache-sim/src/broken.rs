@@ -1,11 +1,11 @@
 //! Deliberate bugs, each of which the simulation must find: the proof that it would find others.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use cache_core::{
-    Clock, Condition, Key, Leases, Log, Lookup, Namespace, Put, PutOutcome, Removal, Result, Tier,
-    TierInfo, Usage,
+    Change, Clock, Condition, Key, Leases, Log, Lookup, Namespace, Page, Position, Put, PutOutcome,
+    Removal, Result, Tags, Tier, TierInfo, Usage,
 };
 
 use crate::plan::Plan;
@@ -29,11 +29,15 @@ pub enum Defect {
     OneTierOnly,
     /// A removal tells its caller that it is done before it is.
     EarlyAnswer,
+    /// A log leaves changes out, and says nothing of a gap.
+    LossyLog,
+    /// The tags of what was loaded are read when it is kept, not when its load began.
+    LateTags,
 }
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::NoFence,
         Self::NoTombstone,
         Self::LateFence,
@@ -42,6 +46,8 @@ impl Defect {
         Self::UnnoticedLoss,
         Self::OneTierOnly,
         Self::EarlyAnswer,
+        Self::LossyLog,
+        Self::LateTags,
     ];
 
     /// Its name on the command line.
@@ -56,6 +62,8 @@ impl Defect {
             Self::UnnoticedLoss => "unnoticed-loss",
             Self::OneTierOnly => "one-tier-only",
             Self::EarlyAnswer => "early-answer",
+            Self::LossyLog => "lossy-log",
+            Self::LateTags => "late-tags",
         }
     }
 
@@ -88,7 +96,9 @@ pub fn build_in(
             | Defect::SwallowedError
             | Defect::LongerLife
             | Defect::OneTierOnly
-            | Defect::EarlyAnswer),
+            | Defect::EarlyAnswer
+            | Defect::LossyLog
+            | Defect::LateTags),
         ) => Arc::new(Broken::new(defect, clock, tier)),
         Some(Defect::NoTombstone | Defect::UnnoticedLoss) | None => tier,
     }
@@ -130,9 +140,23 @@ impl Broken {
                 entry.fresh_until = entry.created_at.after(fresh);
                 entry.expires_at = entry.fresh_until.after(stale);
             }
+            Defect::LateTags => put.entry.tags = self.present(&put.key, &put.entry.tags).await,
             _ => {}
         }
         put
+    }
+
+    /// The tags with the generations that they have now.
+    async fn present(&self, key: &Key, tags: &Tags) -> Tags {
+        let namespace = Namespace::from_escaped(key.namespace()).expect("a key's namespace is one");
+        let mut marks = tags.marks().to_vec();
+        for mark in &mut marks {
+            let key = namespace.reserved("tags").key(&mark.tag).expect("a tag makes a key");
+            let found = self.inner.get(&key).await.ok().and_then(|lookup| lookup.entry);
+            let bytes = found.and_then(|entry| entry.payload.first_chunk().copied());
+            mark.generation = bytes.map_or(mark.generation, u64::from_be_bytes);
+        }
+        Tags::new(marks).expect("there are as many as before")
     }
 }
 
@@ -189,7 +213,9 @@ impl Tier for Broken {
     }
 
     fn log(&self) -> Option<Arc<dyn Log>> {
-        self.inner.log()
+        let log = self.inner.log()?;
+        let is_lossy = self.defect == Defect::LossyLog;
+        Some(if is_lossy { Arc::new(Lossy(log)) } else { log })
     }
 
     fn leases(&self) -> Option<Arc<dyn Leases>> {
@@ -198,6 +224,39 @@ impl Tier for Broken {
 
     async fn close(&self) -> Result<()> {
         self.inner.close().await
+    }
+}
+
+/// A log that leaves out every other change.
+#[derive(Debug)]
+struct Lossy(Arc<dyn Log>);
+
+#[async_trait]
+impl Log for Lossy {
+    fn tier(&self) -> &Arc<str> {
+        self.0.tier()
+    }
+
+    async fn end(&self) -> Result<Position> {
+        self.0.end().await
+    }
+
+    async fn read(&self, after: &Position, wait: Duration) -> Result<Page> {
+        let mut after = after.clone();
+        loop {
+            let mut page = self.0.read(&after, wait).await?;
+            let told = page.notices.len();
+            page.notices.retain(|notice| notice.change == Change::Beat || notice.mark % 2 == 0);
+            if told == 0 || page.gap || !page.notices.is_empty() {
+                return Ok(page);
+            }
+            // An empty page would say that nothing has happened, and have the reader come at once.
+            after = page.next;
+        }
+    }
+
+    async fn beat(&self) -> Result<()> {
+        self.0.beat().await
     }
 }
 

@@ -218,6 +218,12 @@ impl Link {
         result
     }
 
+    /// A call about a lease, which nobody else limits.
+    async fn limited<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+        let limited = tokio::time::timeout(millis(CALL_TIMEOUT_MS), call).await;
+        limited.unwrap_or_else(|_| Err(self.error(ErrorKind::Timeout, "does not answer")))
+    }
+
     fn error(&self, kind: ErrorKind, what: &str) -> Error {
         Error::new(kind, format!("{} {what}", self.info.name))
     }
@@ -363,7 +369,7 @@ impl Leases for Link {
             || format!("lease of {}", key.text()),
             move |store, _, _| store.acquire(&of, token, period),
         );
-        Ok(acquired.await?.then_some(token))
+        Ok(self.limited(acquired).await?.then_some(token))
     }
 
     async fn renew(&self, key: &Key, token: LeaseToken, period: Duration) -> Result<bool> {
@@ -372,7 +378,7 @@ impl Leases for Link {
             || format!("renew the lease of {}", key.text()),
             move |store, _, _| store.renew(&of, token, period),
         );
-        renewed.await
+        self.limited(renewed).await
     }
 
     async fn release(&self, key: &Key, token: LeaseToken) -> Result<()> {
@@ -381,7 +387,7 @@ impl Leases for Link {
             || format!("release the lease of {}", key.text()),
             move |store, _, _| store.release(&of, token),
         );
-        released.await
+        self.limited(released).await
     }
 
     async fn wait(&self, key: &Key, wait: Duration) -> Result<()> {
@@ -393,7 +399,7 @@ impl Leases for Link {
                 || format!("wait for the lease of {}", key.text()),
                 move |store, _, _| store.held_for(&of),
             );
-            let held_for = held_for.await?;
+            let held_for = self.limited(held_for).await?;
             if held_for.is_zero() || Instant::now() >= until {
                 return Ok(());
             }

@@ -302,14 +302,25 @@ impl Oracle {
     }
 
     /// Whether a load of `key` may begin beside another one, where the first of their operations
-    /// began at `since`.
+    /// began at `since`: a change sends the next reader on a load of its own. Who follows logs
+    /// hears of other processes' changes too, some time after they were made.
     fn may_have_detached(&self, process: ProcessId, key: u32, since: Moment) -> bool {
+        let hears = self.plan.log_len.is_some();
+        if hears && !self.plan.is_quiet() {
+            return true;
+        }
         self.changes.iter().any(|change| {
             let ended = change.end.map_or(Moment::MAX, |(at, outcome)| match outcome {
                 Outcome::Done | Outcome::Heard => at,
                 Outcome::Unknown => Moment::MAX,
             });
-            change.process == process && change.key.is_none_or(|of| of == key) && ended >= since
+            let concerns = change.what == What::Tag || change.key.is_none_or(|of| of == key);
+            let is_in_time = if hears {
+                ended.ms.saturating_add(self.heard_within()) >= since.ms
+            } else {
+                ended >= since
+            };
+            concerns && is_in_time && (hears || change.process == process)
         })
     }
 

@@ -57,3 +57,13 @@ fn a_removal_that_forgets_a_tier_is_found() {
 fn a_removal_that_answers_too_early_is_found() {
     is_found_within(100, Defect::EarlyAnswer);
 }
+
+#[test]
+fn a_log_that_loses_changes_is_found() {
+    is_found_within(1_000, Defect::LossyLog);
+}
+
+#[test]
+fn tags_that_are_read_after_the_load_are_found() {
+    is_found_within(1_000, Defect::LateTags);
+}
