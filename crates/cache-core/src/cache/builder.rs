@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use parking_lot::RwLock;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio_util::task::TaskTracker;
 
@@ -306,6 +307,7 @@ impl<V: Send + Sync + 'static> Builder<V> {
             coherence,
             cluster,
             events,
+            auditor: RwLock::default(),
             flights: Flights::new(),
             metrics: Metrics::default(),
             policy,

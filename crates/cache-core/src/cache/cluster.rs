@@ -184,8 +184,8 @@ impl Lease {
 
     /// Gives the lease up, and with that wakes who waits for it.
     pub(super) async fn end(self) {
-        if let Err(error) = self.cluster.leases.release(&self.key, self.token).await {
-            tracing::debug!(key = %self.key, %error, "a lease ends with its period");
-        }
+        // One that could not be given up ends with its period.
+        let releasing = self.cluster.leases.release(&self.key, self.token);
+        self.cluster.within(PATIENCE, releasing).await;
     }
 }

@@ -1,5 +1,6 @@
 //! The typed front of a tiered cache.
 
+mod auditing;
 mod builder;
 mod cluster;
 mod coherence;
@@ -38,6 +39,7 @@ pub use session::Session;
 use shared::{Glance, Shared};
 
 use crate::{
+    audit::Auditor,
     error::{Error, ErrorKind, Result},
     event::Events,
     key::Namespace,
@@ -181,7 +183,9 @@ impl<V: Send + Sync + 'static> Cache<V> {
             tiers.push(observed.stats().await);
         }
         let events = self.0.events.counts().into_iter().filter(|(_, count)| *count > 0);
+        let audit = self.0.auditor.read().as_ref().map(Auditor::stats);
         CacheStats {
+            audit,
             coherence_lag: self.0.coherence.lag(),
             pending_removals: self.0.stack.as_ref().map_or(0, |stack| stack.pending_removals())
                 as u64,

@@ -18,6 +18,7 @@ use super::{
     tag_book::Tagged,
 };
 use crate::{
+    audit::Held,
     clock::{Clock, Timestamp},
     entry::{Entry, Version},
     fence_table::Fences,
@@ -261,6 +262,12 @@ impl<V: Send + Sync + 'static> Near<V> {
 }
 
 impl<V> NearValue<V> {
+    /// What an audit compares; nothing where it is held that the source has no value.
+    pub(super) fn held(&self) -> Option<Held> {
+        let held = Held { version: self.version, created_at: self.created_at, payload_crc: None };
+        self.value.is_some().then_some(held)
+    }
+
     pub(super) fn is_fresh(&self, now: Timestamp) -> bool {
         now < self.fresh_until
     }

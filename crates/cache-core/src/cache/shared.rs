@@ -3,6 +3,7 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::FutureExt;
+use parking_lot::RwLock;
 use tokio_util::task::TaskTracker;
 
 use super::{
@@ -19,6 +20,7 @@ use super::{
     tag_book::TagBook,
 };
 use crate::{
+    audit::Auditor,
     clock::{Clock, Timestamp},
     codec::Codec,
     entry::{CodecId, Entry, Ttl, Version},
@@ -44,6 +46,8 @@ pub(super) struct Shared<V> {
     /// Where processes take turns to load, if they do.
     pub(super) cluster: Option<Arc<Cluster>>,
     pub(super) events: Events,
+    /// Samples what the tiers hold, where that was asked for.
+    pub(super) auditor: RwLock<Option<Auditor>>,
     pub(super) flights: Flights<V>,
     pub(super) metrics: Metrics,
     pub(super) policy: Policy,
@@ -125,6 +129,9 @@ impl<V: Send + Sync + 'static> Shared<V> {
             return Glance::Miss;
         };
         self.metrics.near_hit(started);
+        if started.is_some() {
+            self.note_sampled_read(text);
+        }
         match value.into_hit(now) {
             Some(hit) => Glance::Hit(hit),
             None => {
@@ -163,6 +170,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
         provenance: Provenance,
     ) {
         if let (Some(near), Some(near_fence)) = (&self.near, near_fence) {
+            let provenance = self.coherence.with_digest(provenance, entry);
             near.fill(key, kept, entry, near_fence, provenance);
         }
     }

@@ -245,6 +245,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
                 near.remove(key, *version);
             }
             self.flights.detach(key);
+            self.note_removed(key);
         }
         result
     }

@@ -31,6 +31,11 @@ impl Observed {
         Self { inner, recorder: Recorder::default() }
     }
 
+    /// The tier itself: what it is asked is not counted.
+    pub(crate) const fn unobserved(&self) -> &Arc<dyn Tier> {
+        &self.inner
+    }
+
     pub(crate) fn name(&self) -> &Arc<str> {
         &self.inner.info().name
     }

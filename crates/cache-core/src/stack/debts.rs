@@ -1,7 +1,7 @@
 //! What a tier has missed: the removals that it still has to be told.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     sync::{
         Arc, Weak,
         atomic::{AtomicUsize, Ordering},
@@ -36,8 +36,8 @@ const RETRY_MAX: Duration = Duration::from_millis(400);
 /// be removed. A task tells the tier as soon as it answers again.
 #[derive(Debug, Default)]
 pub(super) struct Debts {
-    /// How many there are, so that a tier without debts costs a read no lock.
-    len: AtomicUsize,
+    /// How many keys and namespaces are blocked, so that a tier without costs a read no lock.
+    blocked: AtomicUsize,
     state: Mutex<State>,
 }
 
@@ -47,6 +47,8 @@ struct State {
     last: u64,
     keys: BTreeMap<Key, Debt>,
     clears: BTreeMap<Namespace, u64>,
+    /// Keys that are being compared with the tier below, and how often at the same time.
+    suspects: BTreeMap<Key, usize>,
     repairing: bool,
 }
 
@@ -65,11 +67,27 @@ struct Part {
 impl Debts {
     /// Whether the tier may hold something under `key` that it should not.
     pub(super) fn blocks(&self, key: &Key) -> bool {
-        self.len.load(Ordering::Acquire) > 0 && self.state.lock().blocks(key)
+        self.blocked.load(Ordering::Acquire) > 0 && self.state.lock().blocks(key)
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.len.load(Ordering::Acquire)
+    /// How many removals and clears the tier has still to be told.
+    pub(super) fn pending(&self) -> usize {
+        self.state.lock().pending()
+    }
+
+    /// Blocks `keys` until the answer is dropped: while it is found out whether the tier has missed
+    /// a change of them.
+    pub(super) fn suspect(self: &Arc<Self>, keys: Vec<Key>) -> Suspicion {
+        let mut state = self.state.lock();
+        for key in &keys {
+            *state.suspects.entry(key.clone()).or_default() += 1;
+        }
+        self.note_blocked(&state);
+        Suspicion { debts: Arc::clone(self), keys }
+    }
+
+    fn note_blocked(&self, state: &State) {
+        self.blocked.store(state.pending() + state.suspects.len(), Ordering::Release);
     }
 
     /// Remembers that `tier` has missed `removals`, and sees to it that it is told.
@@ -100,8 +118,8 @@ impl Debts {
     ) {
         let mut state = self.state.lock();
         change(&mut state);
-        let pending = state.len();
-        self.len.store(pending, Ordering::Release);
+        let pending = state.pending();
+        self.note_blocked(&state);
         if pending > 0 && !std::mem::replace(&mut state.repairing, true) {
             drop(state);
             events.emit(Event::TierSuspect { tier: Arc::clone(&tier.info().name), pending });
@@ -112,7 +130,7 @@ impl Debts {
     /// The next debts to be paid; nothing, and the repair is over, when there are none.
     fn part(&self) -> Option<Part> {
         let mut state = self.state.lock();
-        state.repairing = state.len() > 0;
+        state.repairing = state.pending() > 0;
         let keys = state.keys.iter().take(PART_LEN).map(|(key, debt)| (key.clone(), *debt));
         let clears = state.clears.iter().map(|(namespace, number)| (namespace.clone(), *number));
         state.repairing.then(|| Part { clears: clears.collect(), keys: keys.collect() })
@@ -131,17 +149,41 @@ impl Debts {
                 state.clears.remove(&namespace);
             }
         }
-        self.len.store(state.len(), Ordering::Release);
+        self.note_blocked(&state);
+    }
+}
+
+/// Keys for which a tier is not believed meanwhile.
+#[derive(Debug)]
+pub(crate) struct Suspicion {
+    debts: Arc<Debts>,
+    keys: Vec<Key>,
+}
+
+impl Drop for Suspicion {
+    fn drop(&mut self) {
+        let mut state = self.debts.state.lock();
+        for key in &self.keys {
+            if let Entry::Occupied(mut times) = state.suspects.entry(key.clone()) {
+                *times.get_mut() -= 1;
+                if *times.get() == 0 {
+                    times.remove();
+                }
+            }
+        }
+        self.debts.note_blocked(&state);
     }
 }
 
 impl State {
-    fn len(&self) -> usize {
+    fn pending(&self) -> usize {
         self.keys.len() + self.clears.len()
     }
 
     fn blocks(&self, key: &Key) -> bool {
-        self.keys.contains_key(key) || self.clears.keys().any(|n| n.as_str() == key.namespace())
+        self.keys.contains_key(key)
+            || self.suspects.contains_key(key)
+            || self.clears.keys().any(|n| n.as_str() == key.namespace())
     }
 
     fn owe(&mut self, Removal { key, version }: Removal) {

@@ -27,7 +27,7 @@ use crate::{
         Condition, Durability, Lookup, Put, PutOutcome, Removal, Tier, TierInfo, Usage, check_batch,
     },
 };
-use debts::Debts;
+use debts::{Debts, Suspicion};
 use faults::Faults;
 use search::Search;
 
@@ -138,7 +138,7 @@ impl Stack {
     /// How many removals and clears tiers have still to be told.
     #[must_use]
     pub fn pending_removals(&self) -> usize {
-        self.debts.iter().map(|debts| debts.len()).sum()
+        self.debts.iter().map(|debts| debts.pending()).sum()
     }
 
     /// Whether the last read of the tier at `level` failed.
@@ -152,6 +152,11 @@ impl Stack {
         if self.failing[level].load(Ordering::Relaxed) != failed {
             self.failing[level].store(failed, Ordering::Relaxed);
         }
+    }
+
+    /// Does not believe the tier at `level` for `keys` until the answer is dropped.
+    pub(crate) fn suspect(&self, level: usize, keys: Vec<Key>) -> Suspicion {
+        self.debts[level].suspect(keys)
     }
 
     /// Has the tier at `level` told of `removals` before it is believed again for those keys.

@@ -12,7 +12,7 @@ pub use histogram::{LatencyHistogram, LatencySummary};
 pub(crate) use recorder::{Operation, Outcome, Recorder};
 pub use table::Table;
 
-use crate::tier::Usage;
+use crate::{audit::AuditStats, tier::Usage};
 
 /// A snapshot of everything that a cache counted since it was built.
 ///
@@ -62,6 +62,8 @@ pub struct CacheStats {
     pub coherence_lag: LatencySummary,
     /// Removals and clears that tiers have still to be told.
     pub pending_removals: u64,
+    /// What an audit has found, where one runs.
+    pub audit: Option<AuditStats>,
     /// How often each event has happened, by its name.
     pub events: BTreeMap<String, u64>,
     /// How long loads took, those that brought a value and those that did not.

@@ -107,3 +107,61 @@ async fn a_tier_that_comes_back_with_old_data_is_mended_from_its_old_place() {
     until(async || node.get("k").await.unwrap().is_none()).await;
     assert_eq!(node.stats().await.events["tier_repaired"], 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_audit_finds_a_copy_that_outlived_its_removal() {
+    let ground = Ground::new();
+    let node = ground.tall_node(&Faults::new());
+    let auditing = node.audit(cache_core::AuditConfig::default());
+    node.insert("k", "old".to_owned()).await.unwrap();
+    ground.clock.advance(Duration::from_secs(5));
+    node.invalidate("k").await.unwrap();
+    // Somebody writes the old value back behind the cache's back, as a tier's snapshot would.
+    let key = cache_core::Namespace::new("c").unwrap().key("k").unwrap();
+    let ttl = cache_core::Ttl::fresh(Duration::from_secs(60));
+    let old = cache_core::Entry::new(
+        "\"old\"".into(),
+        cache_core::CodecId(1),
+        cache_core::Timestamp::from_millis(1_700_000_000_000),
+        ttl,
+    );
+    ground.upper.put(key, old).await.unwrap();
+    until(async || node.stats().await.audit.is_some_and(|audit| !audit.findings.is_empty())).await;
+    assert!(node.stats().await.events["inconsistent"] >= 1);
+    drop(auditing);
+}
+
+/// The writer cannot reach the upper tier, or may only read it. Another node can, and trusts it.
+#[tokio::test(start_paused = true)]
+async fn a_node_that_reads_the_upper_tier_hears_that_a_writer_could_not_change_it() {
+    let ground = Ground::new();
+    let cut = Faults::new();
+    let (writer, reader) = (ground.tall_node(&cut), ground.tall_node(&Faults::new()));
+    writer.insert("k", "old".to_owned()).await.unwrap();
+    assert!(reader.get("k").await.unwrap().is_some());
+    cut.always(Fault::Fail(ErrorKind::ReadOnly));
+    writer.invalidate("k").await.unwrap();
+    until(async || reader.get("k").await.unwrap().is_none()).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(reader.get("k").await.unwrap().is_none(), "it stays gone");
+}
+
+/// Nobody can remove from the upper tier, and everybody can read it.
+#[tokio::test(start_paused = true)]
+async fn an_upper_tier_that_takes_no_removals_is_not_believed_by_anybody() {
+    let ground = Ground::new();
+    let upper = Faults::new();
+    let (writer, reader) = (ground.tall_node(&upper), ground.tall_node(&upper));
+    writer.insert("k", "old".to_owned()).await.unwrap();
+    assert!(reader.get("k").await.unwrap().is_some());
+    upper.writes(Fault::Fail(ErrorKind::ReadOnly));
+    writer.invalidate("k").await.unwrap();
+    until(async || reader.get("k").await.unwrap().is_none()).await;
+    for _ in 0..50 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(reader.get("k").await.unwrap().is_none());
+    }
+    upper.heal();
+    until(async || reader.stats().await.pending_removals == 0).await;
+    assert!(reader.get("k").await.unwrap().is_none());
+}

@@ -7,9 +7,12 @@ use std::{
 
 use tokio::time::{sleep, timeout};
 
-use super::{Followed, mend::mend};
+use super::{
+    Followed,
+    mend::{Changed, mend},
+};
 use crate::{
-    bus::{Author, Change, Log, Notice, Page, Position},
+    bus::{Change, Log, Notice, Page, Position},
     cache::shared::Shared,
     error::{Error, ErrorKind, Result},
     event::Event,
@@ -100,45 +103,42 @@ impl<V: Send + Sync + 'static> Shared<V> {
     async fn hear(&self, place: usize, page: &Page) {
         let now = self.clock.now();
         let followed = &self.coherence.logs[place];
-        // What caches do is told by the topmost log already, and there it can be compared.
-        let is_told_above =
-            place > 0 && !self.coherence.logs[0].is_cut(now, self.coherence.cut_after);
-        let mut keys = Vec::new();
+        let mut changed = Changed::new();
         for notice in &page.notices {
             if place == 0 {
-                self.coherence.lag.lock().record(now.since(notice.at), 1);
+                let lag = now.since(notice.at);
+                self.coherence.lag.lock().record(lag, 1);
+                if let Some(auditor) = &*self.auditor.read() {
+                    auditor.record_lag(lag);
+                }
             }
-            let is_heard = is_told_above && notice.author == Author::Cache;
             match &notice.change {
                 Change::Key(key) if self.owns(key) => {
-                    if !is_heard {
-                        self.hear_key(key, notice, place);
-                    }
-                    keys.push(key.clone());
+                    self.hear_key(key, notice, place);
+                    changed.insert(key.clone(), notice.digest);
                 }
                 Change::Key(key) if self.tags.owns(key) => {
-                    if !is_heard {
-                        self.tags.hear(key, mark_of(notice, place), notice.digest);
-                    }
-                    keys.push(key.clone());
+                    self.tags.hear(key, mark_of(notice, place), notice.digest);
+                    changed.insert(key.clone(), notice.digest);
                 }
                 Change::Clear(namespace) if *namespace == self.namespace => {
-                    if !is_heard {
-                        self.forget_near();
-                    }
+                    self.forget_near();
                     self.clear_above(followed).await;
                 }
                 Change::Key(_) | Change::Clear(_) | Change::Beat => {}
             }
         }
-        if !keys.is_empty() {
-            self.mend_above(followed, keys).await;
+        if !changed.is_empty() {
+            self.mend_above(followed, &changed).await;
         }
     }
 
     fn hear_key(&self, key: &Key, notice: &Notice, place: usize) {
         if self.coherence.expects(key, notice.digest) {
             return;
+        }
+        if notice.digest == 0 {
+            self.note_removed(key);
         }
         let moved = match &self.near {
             Some(near) => near.hear(key, mark_of(notice, place), notice.digest),
@@ -153,25 +153,23 @@ impl<V: Send + Sync + 'static> Shared<V> {
         key.namespace() == self.namespace.as_str()
     }
 
-    /// Mends the tiers above the log's that only this process can mend. One that others read too
-    /// is mended by whoever holds the lease; while it does not answer it is not to be believed.
-    /// What only this process can change, it has changed in all tiers itself.
-    async fn mend_above(&self, followed: &Followed, mut keys: Vec<Key>) {
+    /// Sees to it that the tiers above the log's have the changes too. They may have missed them:
+    /// whoever made a change could not reach them, or does not know them. Until that is known they
+    /// are not believed for these keys. What only this process can change, it has changed in all
+    /// tiers itself.
+    async fn mend_above(&self, followed: &Followed, changed: &Changed) {
         let Some(stack) = &self.stack else { return };
-        keys.sort_unstable();
-        keys.dedup();
         let lower = &stack.tiers()[followed.level];
         if lower.info().scope == Scope::Process {
             return;
         }
         for (level, tier) in stack.tiers()[..followed.level].iter().enumerate() {
-            let is_missed = match tier.info().scope {
-                Scope::Process => mend(&**tier, &**lower, &keys).await.is_err(),
-                Scope::Machine | Scope::Network => stack.is_failing(level),
-            };
-            if is_missed {
-                stack.owe(level, keys.iter().cloned().map(Removal::from));
+            let suspicion = stack.suspect(level, changed.keys().cloned().collect());
+            if let Err(error) = mend(&**tier, &**lower, changed).await {
+                tracing::debug!(tier = %tier.info().name, %error, "it is told later");
+                stack.owe(level, changed.keys().cloned().map(Removal::from));
             }
+            drop(suspicion);
         }
     }
 

@@ -28,6 +28,7 @@ use super::{near::Provenance, shared::Shared};
 use crate::{
     bus::Log,
     clock::Timestamp,
+    entry::Entry,
     error::{Error, ErrorKind, Result},
     fence::Fence,
     key::Key,
@@ -109,6 +110,13 @@ impl Coherence {
     pub(super) fn provenance(&self, fence_at: impl Fn(usize) -> Fence) -> Provenance {
         let seen = self.logs.first().and_then(|log| fence_at(log.level).as_mark());
         Provenance { seen: seen.unwrap_or(0), digest: 0 }
+    }
+
+    /// Adds what tells a value from others to the notices of lower logs, whose marks cannot be
+    /// compared with those that its reader has seen.
+    pub(super) fn with_digest(&self, provenance: Provenance, entry: &Entry) -> Provenance {
+        let digest = if self.logs.len() > 1 { entry.digest() } else { 0 };
+        Provenance { digest, ..provenance }
     }
 
     /// Expects notices of these inserts, until the answer is dropped.

@@ -14,7 +14,7 @@ use std::{
 
 use tokio::time::{Instant, sleep};
 
-use super::mend::mend;
+use super::mend::{Changed, mend};
 use crate::{
     bus::{Change, Log, Page, Position},
     cache::shared::Shared,
@@ -145,17 +145,16 @@ impl Repairer {
             return self.upper.clear(&cache.namespace).await;
         }
         let ours = |key: &Key| key.namespace() == cache.namespace.as_str() || cache.tags.owns(key);
-        let mut keys: Vec<Key> = page
-            .notices
-            .iter()
-            .filter_map(|notice| match &notice.change {
-                Change::Key(key) if ours(key) => Some(key.clone()),
-                Change::Key(_) | Change::Clear(_) | Change::Beat => None,
-            })
-            .collect();
-        keys.sort_unstable();
-        keys.dedup();
-        let removals = mend(&*self.upper, &*self.lower, &keys).await?;
+        let mut changed = Changed::new();
+        for notice in &page.notices {
+            match &notice.change {
+                Change::Key(key) if ours(key) => {
+                    changed.insert(key.clone(), notice.digest);
+                }
+                Change::Key(_) | Change::Clear(_) | Change::Beat => {}
+            }
+        }
+        let removals = mend(&*self.upper, &*self.lower, &changed).await?;
         if removals > 0 {
             let tier = Arc::clone(&self.upper.info().name);
             cache.events.emit(Event::TierRepaired { tier, removals });

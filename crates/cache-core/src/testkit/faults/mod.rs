@@ -49,6 +49,7 @@ enum Plan {
     Healthy,
     Once(Fault),
     Always(Fault),
+    Writes(Fault),
     Random {
         rng: SmallRng,
         probability: f64,
@@ -82,6 +83,12 @@ impl Faults {
         *self.0.lock() = Plan::Always(fault);
     }
 
+    /// Every put, removal and clear meets `fault` from now on, and nothing else does: a server that
+    /// can only be read.
+    pub fn writes(&self, fault: Fault) {
+        *self.0.lock() = Plan::Writes(fault);
+    }
+
     /// Each call meets `fault` with `probability` (0 to 1) from now on, the same ones for the same
     /// `seed`.
     pub fn randomly(&self, seed: u64, probability: f64, fault: Fault) {
@@ -97,7 +104,7 @@ impl Faults {
     fn next(&self) -> Option<Fault> {
         let mut plan = self.0.lock();
         match &mut *plan {
-            Plan::Healthy => None,
+            Plan::Healthy | Plan::Writes(_) => None,
             Plan::Once(fault) => {
                 let fault = *fault;
                 *plan = Plan::Healthy;
@@ -112,6 +119,14 @@ impl Faults {
 
     async fn meet<T>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
         Self::suffer(self.next(), call).await
+    }
+
+    async fn meet_write<T>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        let fault = match &*self.0.lock() {
+            Plan::Writes(fault) => Some(*fault),
+            _ => None,
+        };
+        Self::suffer(fault.or_else(|| self.next()), call).await
     }
 
     async fn suffer<T>(
@@ -161,15 +176,15 @@ impl Tier for Faulty {
     }
 
     async fn put_many(&self, puts: &[Put]) -> Result<Vec<PutOutcome>> {
-        self.faults.meet(self.inner.put_many(puts)).await
+        self.faults.meet_write(self.inner.put_many(puts)).await
     }
 
     async fn remove_many(&self, removals: &[Removal]) -> Result<()> {
-        self.faults.meet(self.inner.remove_many(removals)).await
+        self.faults.meet_write(self.inner.remove_many(removals)).await
     }
 
     async fn clear(&self, namespace: &Namespace) -> Result<()> {
-        self.faults.meet(self.inner.clear(namespace)).await
+        self.faults.meet_write(self.inner.clear(namespace)).await
     }
 
     async fn ping(&self) -> Result<()> {
