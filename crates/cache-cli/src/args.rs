@@ -90,7 +90,9 @@ Examples:
   cache-cli put news:AAPL '{\"title\": \"...\"}' --ttl 10m
   echo hello | cache-cli put notes:today - --string
   cache-cli remove price:AAPL price:MSFT
+  cache-cli remove --namespace price --tag nasdaq
   cache-cli clear price --yes
+  cache-cli watch --for 1m                     what processes tell one another of changes
   cache-cli --redis-url redis://127.0.0.1 --database-url postgres://127.0.0.1/cache doctor
   cache-cli completions bash > ~/.local/share/bash-completion/completions/cache-cli";
 
@@ -114,9 +116,11 @@ a flag most):
   max_stale                        CACHE_MAX_STALE                  \"0s\": served so long after that
   embedded                         CACHE_EMBEDDED                   true: SQLite, if no PostgreSQL
   [near]      bytes_max, ttl                  CACHE_NEAR__BYTES_MAX and so on
-  [redis]     url, prefix, pool_size, ...     CACHE_REDIS__URL, or REDIS_URL
-  [postgres]  url, schema, pool_size, ...     CACHE_POSTGRES__URL, or DATABASE_URL
-  [sqlite]    path, bytes_max, ...            CACHE_SQLITE__PATH
+  [redis]     url, prefix, pool_size, patience, log, log_len_max, ...
+                                              CACHE_REDIS__URL, or REDIS_URL
+  [postgres]  url, schema, pool_size, patience, log, log_poll, log_retention, log_len_max, ...
+                                              CACHE_POSTGRES__URL, or DATABASE_URL
+  [sqlite]    path, bytes_max, log_poll, ...  CACHE_SQLITE__PATH
   [warm]      source, keys, kind, ttl, concurrency, ...     CACHE_WARM__SOURCE
   (*) Checked and recorded, not in effect in this version: the near tier evicts by TinyLFU within
   its bytes. `doctor` says which settings are in effect.

@@ -8,6 +8,7 @@ mod put;
 mod remove;
 mod stats;
 mod warm;
+mod watch;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -29,6 +30,7 @@ pub(crate) enum Command {
     Remove(remove::Remove),
     Clear(clear::Clear),
     Warm(warm::Warm),
+    Watch(watch::Watch),
     Stats(stats::Stats),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
@@ -64,6 +66,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit> {
         Command::Remove(command) => command.run(&context).await,
         Command::Clear(command) => command.run(&context).await,
         Command::Warm(command) => command.run(&context).await,
+        Command::Watch(command) => command.run(&context).await,
         Command::Stats(command) => command.run(&context).await,
         Command::Doctor(command) => command.run(&context).await,
         Command::Completions(command) => command.run(),

@@ -8,6 +8,7 @@ mod keys;
 mod output;
 mod paths;
 mod progress;
+mod signals;
 mod wiring;
 
 use std::process::ExitCode;

@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use cache_core::{ByteSize, Span};
 use clap::ValueEnum;
 use serde::Serialize;
-pub(crate) use table::{Align, Table};
+pub(crate) use table::{Align, Table, printable};
 
 use crate::exit::OutputClosed;
 

@@ -53,16 +53,21 @@ mod memory_tier {
 mod memory_log {
     use super::*;
 
-    struct WithLog {
+    /// A memory tier whose log can be made to forget, as it is or within a layer.
+    pub(super) struct WithLog {
         place: InProcess,
-        tier: Arc<MemoryTier>,
+        memory: Arc<MemoryTier>,
     }
 
     impl WithLog {
         fn new() -> Self {
+            Self::within(&|memory| memory)
+        }
+
+        pub(super) fn within(layer: &dyn Layer) -> Self {
             let clock = ManualClock::new();
-            let tier = MemoryTier::shared(ByteSize::mib(64), Arc::new(clock.clone()));
-            Self { place: InProcess { clock, tier: tier.clone() }, tier }
+            let memory = MemoryTier::shared(ByteSize::mib(64), Arc::new(clock.clone()));
+            Self { place: InProcess { clock, tier: layer.wrap(memory.clone()) }, memory }
         }
     }
 
@@ -84,12 +89,12 @@ mod memory_log {
     #[async_trait]
     impl LogHarness for WithLog {
         async fn trim(&self, position: &Position) -> bool {
-            self.tier.memory_log().trim(position);
+            self.memory.memory_log().trim(position);
             true
         }
 
         async fn lose(&self) -> bool {
-            self.tier.memory_log().lose();
+            self.memory.memory_log().lose();
             true
         }
     }
@@ -166,6 +171,7 @@ mod guard_layer {
     }
 
     cache_core::conformance_tests!(Guarded, Some(InProcess::new(guarded)));
+    cache_core::lease_conformance_tests!(Guarded, Some(InProcess::new(guarded)));
 }
 
 mod observed {
@@ -187,6 +193,10 @@ mod fault_layer {
 
     cache_core::conformance_tests!(Faulty, Some(InProcess::new(healthy)));
     cache_core::lease_conformance_tests!(Faulty, Some(InProcess::new(healthy)));
+    cache_core::log_conformance_tests!(
+        Faulty,
+        Some(memory_log::WithLog::within(&Faults::new().layer()))
+    );
 }
 
 mod stack {

@@ -30,7 +30,7 @@ pub(crate) struct Arguments {}
 
 type Check = (&'static str, fn(&Repository) -> Vec<Problem>);
 
-const CHECKS: [Check; 16] = [
+const CHECKS: [Check; 18] = [
     ("backends do not know each other", dependencies::backends_do_not_know_each_other),
     ("xtask depends on no crate of the cache", dependencies::xtask_depends_on_no_cache_crate),
     ("the core has no network client", dependencies::the_core_has_no_network_client),
@@ -40,6 +40,8 @@ const CHECKS: [Check; 16] = [
     ("SQL is given the time", time::sql_is_given_the_time),
     ("tiers forward every method", tiers::every_method_is_written),
     ("every tier runs the conformance suite", tiers::every_tier_runs_the_conformance_suite),
+    ("every log runs its conformance suite", tiers::every_log_runs_the_conformance_suite),
+    ("all leases run their conformance suite", tiers::all_leases_run_the_conformance_suite),
     ("every promise has its test", promises::every_promise_has_its_test),
     ("nothing is left unfinished", sources::nothing_is_left_unfinished),
     ("no trailing white space", sources::no_trailing_white_space),

@@ -1,6 +1,7 @@
 //! `doctor`: what is well, what could be better, and what is wrong, with what to change.
 
 mod check;
+mod coherence;
 mod postgres;
 mod redis;
 mod settings;
@@ -31,8 +32,10 @@ const PING_SLOW_US: f64 = 5_000.0;
 /// promise of the cache does not hold). With `--format json`: an array of `part`, `check`,
 /// `verdict`, `found`, `change`.
 ///
-/// Looks only, except that a database or a file without the cache's tables is given them, as by
-/// every other command. Exits with 4 when there is a fault.
+/// Looks only, with two exceptions: a database or a file without the cache's tables is given them,
+/// as by every other command, and each tier is given a sign of life and a lease that ends at once,
+/// to see that other processes would hear of a change and wait for a load. Exits with 4 when there
+/// is a fault.
 #[derive(Debug, Args)]
 #[command(
     verbatim_doc_comment,
@@ -78,6 +81,8 @@ async fn examine_redis(
     let report = tier.inspect().await?;
     let mut checks = vec![reachable(&*tier, &config.url.to_string()).await?];
     checks.extend(redis::judge(&report, config));
+    let kept = format!("{} changes are kept", config.log_len_max);
+    checks.extend(coherence::examine(&*tier, &kept).await);
     tier.close().await?;
     Ok(checks)
 }
@@ -90,6 +95,8 @@ async fn examine_postgres(
     let report = tier.inspect().await?;
     let mut checks = vec![reachable(&*tier, &config.url.to_string()).await?];
     checks.extend(postgres::judge(&report, config));
+    let kept = format!("{} changes of {} are kept", config.log_len_max, config.log_retention);
+    checks.extend(coherence::examine(&*tier, &kept).await);
     tier.close().await?;
     Ok(checks)
 }
@@ -102,6 +109,8 @@ async fn examine_sqlite(
     let report = tier.inspect().await?;
     let mut checks = vec![reachable(&*tier, &config.path.display().to_string()).await?];
     checks.extend(sqlite::judge(&report, config));
+    let kept = format!("looked for every {}", config.log_poll);
+    checks.extend(coherence::examine(&*tier, &kept).await);
     tier.close().await?;
     Ok(checks)
 }

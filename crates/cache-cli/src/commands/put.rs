@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use cache_core::{Item, PAYLOAD_LEN_MAX, PutOutcome, Span, Ttl, Version};
+use cache_core::{Item, PAYLOAD_LEN_MAX, PutOutcome, Span, TagQuery, Ttl, Version};
 use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
@@ -29,6 +29,7 @@ use crate::{
     after_help = "Examples:
   cache-cli put price:AAPL 187.5 --ttl 10s
   cache-cli put price:AAPL '{\"close\": 187.5}' --version 42
+  cache-cli put price:AAPL 187.5 --tag nasdaq --tag tech
   cache-cli put greeting hello --string
   curl -s https://example.com/quote.json | cache-cli put price:AAPL -"
 )]
@@ -48,6 +49,10 @@ pub(crate) struct Put {
     #[arg(long, value_name = "NUMBER")]
     version: Option<u64>,
 
+    /// By what it can be removed together with others, see `remove --tag`. May be repeated
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
+
     /// Take the value as plain text; of standard input, without the last line's end
     #[arg(long)]
     string: bool,
@@ -59,10 +64,13 @@ impl Put {
         let config = context.config()?;
         let fresh = self.ttl.unwrap_or(config.ttl).0;
         Ttl { fresh, stale: config.max_stale.0 }.validate()?;
+        if !self.tags.is_empty() {
+            TagQuery::any_of(self.tags.iter().map(String::as_str)).validate()?;
+        }
         let value = self.value()?;
         let session = context.session().await?;
         let cache = session.cache(&name.namespace)?;
-        let mut item = Item::new(value).ttl(fresh);
+        let mut item = Item::new(value).ttl(fresh).tags(&self.tags);
         if let Some(version) = self.version {
             item = item.version(Version(version));
         }

@@ -1,9 +1,9 @@
-//! `remove`: keys from every tier.
+//! `remove`: keys, or what carries tags, from every tier.
 
 use std::fmt;
 
 use anyhow::Result;
-use cache_core::Version;
+use cache_core::{Namespace, TagQuery, Version};
 use clap::Args;
 use serde::Serialize;
 
@@ -13,29 +13,50 @@ use crate::{
     keys::{Name, by_namespace},
 };
 
-/// Remove keys from every tier
+/// Remove keys, or all that carries certain tags, from every tier
 ///
-/// A load that began before does not bring the old value back. A removal is one also where the key
-/// was not there.
+/// A load that began before does not bring the old value back. A removal is one also where nothing
+/// was there. Every process that shares a tier hears of it, and drops its own copies.
 #[derive(Debug, Args)]
 #[command(
     verbatim_doc_comment,
     after_help = "Examples:
   cache-cli remove price:AAPL price:MSFT
-  cache-cli remove price:AAPL --before-version 42"
+  cache-cli remove price:AAPL --before-version 42
+  cache-cli remove --namespace price --tag nasdaq --tag nyse
+  cache-cli remove --namespace price --tag nasdaq --tag tech --all-of"
 )]
 pub(crate) struct Remove {
     /// `namespace:text`; without a colon, a key of the namespace `default`
-    #[arg(required = true, value_name = "KEY")]
+    #[arg(required_unless_present = "tags", conflicts_with = "tags", value_name = "KEY")]
     keys: Vec<String>,
 
     /// Refuse versions older than this one from now on: the version that the source has now
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, conflicts_with = "tags", value_name = "NUMBER")]
     before_version: Option<u64>,
+
+    /// Remove what carries this tag; with several, what carries at least one of them
+    #[arg(long = "tag", requires = "namespace", value_name = "TAG")]
+    tags: Vec<String>,
+
+    /// Remove only what carries every --tag
+    #[arg(long, requires = "tags", conflicts_with = "keys")]
+    all_of: bool,
+
+    /// Where the tags are: what stands before the colon of the keys
+    #[arg(long, requires = "tags", conflicts_with = "keys", value_name = "NAMESPACE")]
+    namespace: Option<String>,
 }
 
 impl Remove {
     pub(super) async fn run(self, context: &Context) -> Result<Exit> {
+        match self.namespace.clone() {
+            Some(namespace) => self.remove_tagged(namespace, context).await,
+            None => self.remove_keys(context).await,
+        }
+    }
+
+    async fn remove_keys(self, context: &Context) -> Result<Exit> {
         let names = Name::parse_all(&self.keys)?;
         let session = context.session().await?;
         let mut caches = Vec::new();
@@ -53,18 +74,45 @@ impl Remove {
             caches.push(cache);
         }
         session.close(&caches).await?;
-        context.format.print(&Answer { removed: names.iter().map(Name::to_string).collect() })?;
+        context.format.print(&Removed { removed: names.iter().map(Name::to_string).collect() })?;
+        Ok(Exit::Done)
+    }
+
+    async fn remove_tagged(self, namespace: String, context: &Context) -> Result<Exit> {
+        Namespace::new(&namespace)?;
+        let tags = self.tags.iter().map(String::as_str);
+        let query = if self.all_of { TagQuery::all_of(tags) } else { TagQuery::any_of(tags) };
+        query.validate()?;
+        let session = context.session().await?;
+        let cache = session.cache(&namespace)?;
+        cache.invalidate_tagged(query).await?;
+        session.close(&[cache]).await?;
+        context.format.print(&RemovedTagged { namespace, tags: self.tags, all_of: self.all_of })?;
         Ok(Exit::Done)
     }
 }
 
 #[derive(Debug, Serialize)]
-struct Answer {
+struct Removed {
     removed: Vec<String>,
 }
 
-impl fmt::Display for Answer {
+impl fmt::Display for Removed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.removed.iter().try_for_each(|key| writeln!(f, "{key} is removed"))
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct RemovedTagged {
+    namespace: String,
+    tags: Vec<String>,
+    all_of: bool,
+}
+
+impl fmt::Display for RemovedTagged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tags = self.tags.join(if self.all_of { " and " } else { " or " });
+        write!(f, "what carries {tags} in {} is removed", self.namespace)
     }
 }

@@ -57,7 +57,8 @@ impl fmt::Display for Table {
     }
 }
 
-fn printable(text: &str) -> String {
+/// A text that moves no cursor and colours nothing.
+pub(crate) fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }

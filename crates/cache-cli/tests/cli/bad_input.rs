@@ -19,6 +19,24 @@ fn a_bad_key_is_refused_before_anything_is_opened() {
 }
 
 #[test]
+fn a_removal_names_keys_or_the_tags_of_a_namespace() {
+    let home = Home::new();
+    let long = "x".repeat(129);
+    home.run(["remove"]).refused(2, "KEY");
+    home.run(["remove", "--tag", "tech"]).refused(2, "--namespace");
+    home.run(["remove", "--namespace", "price"]).refused(2, "--tag");
+    home.run(["remove", "a", "--namespace", "price"]).refused(2, "--namespace");
+    home.run(["remove", "a", "--all-of"]).refused(2, "--all-of");
+    home.run(["remove", "a", "--namespace", "price", "--tag", "tech"]).refused(2, "--tag");
+    let tagged = |tag: &str| home.run(["remove", "--namespace", "price", "--tag", tag]);
+    tagged("").refused(2, "a tag of 0 bytes");
+    tagged(&long).refused(2, "a tag of 129 bytes");
+    home.run(["remove", "--namespace", "", "--tag", "t"]).refused(2, "the namespace is empty");
+    home.run(["put", "a", "1", "--tag", &long]).refused(2, "a tag of 129 bytes");
+    assert!(!home.path("data").exists());
+}
+
+#[test]
 fn a_value_that_is_no_json_or_too_long_is_refused() {
     let home = Home::new();
     home.run(["put", "a", "hello"]).refused(2, "--string");

@@ -62,6 +62,37 @@ fn an_unknown_setting_is_named_with_its_place() {
 }
 
 #[test]
+fn the_settings_of_logs_are_read_from_the_file_and_from_the_environment() {
+    let file = "[redis]\nurl = \"redis://127.0.0.1:1\"\nlog = \"off\"\nlog_len_max = 5000\n\
+                patience = \"30ms\"\n[postgres]\nurl = \"postgres://u@127.0.0.1:1/db\"\nlog = \"off\"\n\
+                log_poll = \"20ms\"\nlog_retention = \"2h\"\nlog_len_max = 70000\npatience = \"90ms\"\n";
+    with_file(file).refused(4, "127.0.0.1:1");
+    with_file("[sqlite]\npath = \"x\"\nlog_poll = \"0ms\"").refused(3, "log_poll");
+    with_file("[redis]\nurl = \"redis://h\"\nlog = \"sometimes\"").refused(3, "`redis.log`");
+    for (variable, value, fault) in [
+        ("CACHE_REDIS__LOG_LEN_MAX", "1", "redis.log_len_max"),
+        ("CACHE_REDIS__PATIENCE", "1h", "redis.patience"),
+        ("CACHE_REDIS__LOG", "sometimes", "redis.log"),
+        ("CACHE_POSTGRES__LOG_POLL", "2h", "log_poll"),
+        ("CACHE_POSTGRES__LOG_RETENTION", "0s", "log_retention"),
+        ("CACHE_POSTGRES__LOG_LEN_MAX", "0", "log_len_max"),
+        ("CACHE_POSTGRES__PATIENCE", "2h", "patience"),
+        ("CACHE_SQLITE__LOG_POLL", "0s", "log_poll"),
+    ] {
+        let home = Home::new();
+        let section = variable.trim_start_matches("CACHE_").split("__").next().unwrap();
+        let mut command = home.command(["get", "a"]);
+        match section {
+            "REDIS" => command.env("REDIS_URL", "redis://127.0.0.1:1"),
+            "POSTGRES" => command.env("DATABASE_URL", "postgres://u@127.0.0.1:1/db"),
+            _ => command.env("CACHE_SQLITE__PATH", "x.sqlite3"),
+        };
+        let run = Run::of(command.env(variable, value).output().unwrap());
+        run.refused(3, fault);
+    }
+}
+
+#[test]
 fn other_variables_with_the_prefix_are_left_alone() {
     let home = Home::new();
     let mut command = home.command(["put", "a", "1"]);

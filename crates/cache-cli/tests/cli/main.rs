@@ -9,3 +9,4 @@ mod servers;
 mod support;
 mod values;
 mod warming;
+mod watching;

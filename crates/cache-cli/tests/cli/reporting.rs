@@ -23,7 +23,14 @@ fn stats_tell_what_a_tier_holds_and_how_fast_it_answers() {
 fn the_doctor_finds_the_embedded_cache_well() {
     let home = Home::new();
     let run = home.run(["doctor"]).done();
-    for part in ["near -> sqlite", "no damage found", "write-ahead log", "TinyLFU", "0 faults"] {
+    for part in [
+        "near -> sqlite",
+        "no damage found",
+        "write-ahead log",
+        "TinyLFU",
+        "a change is heard of",
+        "0 faults",
+    ] {
         assert!(run.out.contains(part), "{part} in {}", run.out);
     }
     let (_, checks) = home.json(["doctor"]);
@@ -91,7 +98,9 @@ fn the_help_has_examples_exit_codes_and_settings() {
     }
     let fits = |help: &str| help.lines().all(|line| line.chars().count() <= 100);
     assert!(fits(&help), "{help}");
-    for command in ["get", "put", "remove", "clear", "warm", "stats", "doctor", "completions"] {
+    for command in
+        ["get", "put", "remove", "clear", "warm", "watch", "stats", "doctor", "completions"]
+    {
         let help = home.run([command, "--help"]).done().out;
         assert!(help.contains("Examples:") && fits(&help), "{help}");
     }

@@ -1,7 +1,10 @@
 //! The whole stack, with the servers that REDIS_URL and DATABASE_URL name. Each test has a namespace
 //! of its own, and empties it.
 
-use crate::support::{Home, Run};
+use crate::{
+    support::{Home, Run},
+    watching::Watching,
+};
 use cache_core::testkit::{service_url, unique_name};
 use serde_json::json;
 
@@ -72,8 +75,22 @@ fn the_doctor_looks_at_both_servers() {
     let (code, checks) = home.json(["--redis-url", &redis, "--database-url", &postgres, "doctor"]);
     let checks = checks.as_array().unwrap().clone();
     for (part, names) in [
-        ("redis", &["reachable", "version", "maxmemory", "maxmemory-policy", "persistence"][..]),
-        ("postgres", &["reachable", "version", "migrations", "durability", "connections"]),
+        (
+            "redis",
+            &[
+                "reachable",
+                "log",
+                "leases",
+                "version",
+                "maxmemory",
+                "maxmemory-policy",
+                "persistence",
+            ][..],
+        ),
+        (
+            "postgres",
+            &["reachable", "log", "leases", "version", "migrations", "durability", "connections"],
+        ),
     ] {
         for name in names {
             let found = checks.iter().any(|c| c["part"] == part && c["check"] == *name);
@@ -83,4 +100,29 @@ fn the_doctor_looks_at_both_servers() {
     // Whether a server that somebody else set up has a fault is for the doctor to say.
     let has_fault = checks.iter().any(|check| check["verdict"] == "fault");
     assert_eq!(code, if has_fault { 4 } else { 0 }, "{checks:?}");
+}
+
+#[test]
+fn both_servers_tell_a_removal_to_whoever_watches() {
+    let test = "both_servers_tell_a_removal_to_whoever_watches";
+    let Some(redis) = service_url("REDIS_URL", test) else { return };
+    let Some(postgres) = service_url("DATABASE_URL", test) else { return };
+    let home = Home::new();
+    let key = format!("{}:AAPL", unique_name("cli"));
+    let with = |arguments: &[&str]| {
+        let mut command = home.command(arguments);
+        command.env("REDIS_URL", &redis).env("DATABASE_URL", &postgres);
+        command
+    };
+    let mut watch = Watching::begin(with(&["watch", "--for", "1m", "--format", "json"]));
+    Run::of(with(&["remove", &key]).output().unwrap()).done();
+    let mut tiers: Vec<String> = [(); 2]
+        .map(|()| {
+            watch.line_where(|line| line["key"] == key.as_str() && line["event"] == "removal")
+        })
+        .iter()
+        .map(|line| line["tier"].as_str().unwrap().to_owned())
+        .collect();
+    tiers.sort();
+    assert_eq!(tiers, ["postgres", "redis"]);
 }

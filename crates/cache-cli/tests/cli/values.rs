@@ -88,3 +88,34 @@ fn a_stored_control_character_does_not_reach_the_terminal() {
     let out = home.run(["get", "a"]).done().out;
     assert!(!out.trim_end().chars().any(|c| c.is_control() && c != '\n'), "{out:?}");
 }
+
+#[test]
+fn what_carries_a_tag_is_removed_together() {
+    let home = Home::new();
+    let put = |key: &str, tags: &[&str]| {
+        let tags = tags.iter().flat_map(|tag| ["--tag", tag]);
+        home.run(["put", key, "1"].into_iter().chain(tags)).done();
+    };
+    put("price:AAPL", &["nasdaq", "tech"]);
+    put("price:PLTR", &["nyse", "tech"]);
+    put("price:F", &["nyse"]);
+    put("price:X", &[]);
+    put("news:AAPL", &["tech"]);
+    let found = || {
+        let keys = ["price:AAPL", "price:PLTR", "price:F", "price:X", "news:AAPL"];
+        let (_, answers) = home.json(["get"].into_iter().chain(keys));
+        answers.as_array().unwrap().iter().map(|a| a["found"] == true).collect::<Vec<_>>()
+    };
+    assert_eq!(found(), [true; 5]);
+
+    let all_of = ["remove", "--namespace", "price", "--tag", "tech", "--tag", "nasdaq", "--all-of"];
+    let told = home.run(all_of).done().out;
+    assert_eq!(told, "what carries tech and nasdaq in price is removed\n");
+    assert_eq!(found(), [false, true, true, true, true]);
+
+    let any_of = ["remove", "--namespace", "price", "--tag", "tech", "--tag", "nyse"];
+    let (code, answer) = home.json(any_of);
+    let expected = json!({"namespace": "price", "tags": ["tech", "nyse"], "all_of": false});
+    assert_eq!((code, answer), (0, expected));
+    assert_eq!(found(), [false, false, false, true, true]);
+}

@@ -162,6 +162,13 @@ impl fmt::Display for CacheStats {
             self.load_errors,
             self.shared_flights,
         )?;
+        let events = self.events.iter().map(|(name, count)| (name.as_str(), *count));
+        let [rare, events] = [told(self.rare()), told(events)];
+        for (heading, told) in [("also", rare), ("events", events)] {
+            if !told.is_empty() {
+                writeln!(f, "{heading}: {told}")?;
+            }
+        }
         let mut tiers = Table::new([
             "tier",
             "hits",
@@ -200,7 +207,31 @@ impl fmt::Display for CacheStats {
     }
 }
 
+/// What has happened at all, with how often.
+fn told<'a>(counts: impl IntoIterator<Item = (&'a str, u64)>) -> String {
+    let happened = counts.into_iter().filter(|(_, count)| *count > 0);
+    happened.map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
+}
+
 impl CacheStats {
+    /// What most caches count none of.
+    const fn rare(&self) -> [(&'static str, u64); 12] {
+        [
+            ("stale served", self.stale_served),
+            ("for a slow load", self.soft_timeouts),
+            ("stale at once", self.stale_at_once),
+            ("background loads", self.background_loads),
+            ("early refreshes", self.early_refreshes),
+            ("loads shed", self.loads_shed),
+            ("not modified", self.not_modified),
+            ("negatives", self.negatives),
+            ("superseded fills", self.superseded_fills),
+            ("undecodable", self.undecodable),
+            ("uncacheable", self.uncacheable),
+            ("pending removals", self.pending_removals),
+        ]
+    }
+
     /// Percentiles by tier, operation and outcome, in microseconds.
     fn latencies(&self) -> Table {
         let mut table =
@@ -233,6 +264,8 @@ impl CacheStats {
             operation(format!("{} remove", tier.name), &tier.remove);
         }
         operation("load".to_owned(), &self.load_latency);
+        let lag = Some(self.coherence_lag).filter(|lag| lag.count > 0);
+        operation("coherence lag".to_owned(), &OperationStats { done: lag, ..Default::default() });
         table
     }
 }
@@ -260,6 +293,28 @@ mod tests {
         assert!(hit.max_us < 102.0, "an error's latency is not a hit's: {hit:?}");
         assert_eq!(stats.put.done, None);
         assert_eq!(stats.last_error.as_deref(), Some("no answer in 50 ms"));
+    }
+
+    #[test]
+    fn a_table_tells_what_is_rare_only_where_it_happened() {
+        let quiet = CacheStats::default().to_string();
+        assert!(
+            !["also", "events", "coherence"].iter().any(|word| quiet.contains(word)),
+            "{quiet}"
+        );
+        let lag = LatencySummary { count: 4, p50_us: 1_200.0, ..LatencySummary::default() };
+        let events = [("log_gap".to_owned(), 2), ("log_cut".to_owned(), 0)];
+        let table = CacheStats {
+            loads_shed: 3,
+            pending_removals: 1,
+            coherence_lag: lag,
+            events: events.into(),
+            ..CacheStats::default()
+        }
+        .to_string();
+        for part in ["also: loads shed 3, pending removals 1\n", "events: log_gap 2\n", "1200.0"] {
+            assert!(table.contains(part), "{part} in {table}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::{
     exit::Exit,
     output::{self, Format},
+    signals::Signals,
 };
 
 /// Keeps `plan` warm until Ctrl-C or a SIGTERM. Loads that are under way then come to their end.
@@ -31,43 +32,4 @@ pub(super) async fn run(warmer: &Warmer<Value>, plan: &Plan, format: Format) -> 
     schedule.stop().await;
     format.print(&warmer.stats())?;
     Ok(Exit::Done)
-}
-
-/// What a person or a supervisor ends a process with.
-#[cfg(unix)]
-struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-#[cfg(unix)]
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-}
-
-#[cfg(not(unix))]
-struct Signals(tokio::signal::windows::CtrlC);
-
-#[cfg(not(unix))]
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self(tokio::signal::windows::ctrl_c()?))
-    }
-
-    async fn next(&mut self) {
-        self.0.recv().await;
-    }
 }
