@@ -53,7 +53,7 @@ pub use load_limit::{LoadLimit, LoadLimitConfig, LoadLimitStats, LoadPermit, Pri
 pub use memory::MemoryTier;
 pub use stack::{Found, Stack};
 pub use stats::{CacheStats, LatencyHistogram, LatencySummary, OperationStats, Table, TierStats};
-pub use tags::{TAG_LEN_MAX, TAGS_MAX, TagMark, TagQuery, Tags};
+pub use tags::{TAG_LEN_MAX, TAGS_MAX, TagMark, TagQuery, Tags, generation_key, horizon_key};
 pub use tier::{
     Condition, Durability, Lookup, Put, PutOutcome, Removal, Scope, Tier, TierExt, TierInfo, Usage,
     check_batch,

@@ -2,13 +2,42 @@
 
 use std::sync::Arc;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    key::{Key, Namespace},
+};
 
 /// The most tags that one entry may carry.
 pub const TAGS_MAX: usize = 32;
 
 /// The longest name of a tag, in bytes of UTF-8.
 pub const TAG_LEN_MAX: usize = 128;
+
+/// The key under which the generation of `tag` is kept, for entries of `namespace`. To remove it is
+/// to invalidate the tag, if [`horizon_key`] is removed with it.
+///
+/// # Errors
+///
+/// [`ErrorKind::InvalidKey`] for a name that is empty, longer than [`TAG_LEN_MAX`] or unprintable.
+pub fn generation_key(namespace: &Namespace, tag: &str) -> Result<Key> {
+    check(tag)?;
+    namespace.reserved("tags").key(tag)
+}
+
+/// The key where every change of a tag of `namespace` leaves its mark: by it a load that brings tags
+/// is told from one that began before they changed.
+#[must_use]
+pub fn horizon_key(namespace: &Namespace) -> Key {
+    namespace.reserved("tagged").key("horizon").expect("the text is a key's")
+}
+
+fn check(tag: &str) -> Result<()> {
+    if !tag.is_empty() && tag.len() <= TAG_LEN_MAX {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::InvalidKey, format!("a tag of {} bytes", tag.len()))
+        .hint(format!("name it with 1 to {TAG_LEN_MAX} bytes")))
+}
 
 /// The tags of an entry with the generation that each had when the entry's load began.
 ///
@@ -83,11 +112,7 @@ impl Tags {
             return Err(Error::new(ErrorKind::TooLarge, message).hint("use fewer"));
         }
         for TagMark { tag, .. } in &marks {
-            if tag.is_empty() || tag.len() > TAG_LEN_MAX {
-                let message = format!("a tag of {} bytes", tag.len());
-                return Err(Error::new(ErrorKind::InvalidKey, message)
-                    .hint(format!("name it with 1 to {TAG_LEN_MAX} bytes")));
-            }
+            check(tag)?;
         }
         Ok(if marks.is_empty() { Self(None) } else { Self(Some(marks.into())) })
     }

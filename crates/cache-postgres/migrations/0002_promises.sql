@@ -223,10 +223,14 @@ LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT AS $$
     SELECT invalidate_many(namespace, ARRAY[key])
 $$;
 
--- Gives a tag of a namespace a new generation: its present one is an ordinary entry, which goes.
+-- Gives a tag of a namespace a new generation: its present one is an ordinary entry, which goes. So
+-- does the one that tells loads under way of every change of a tag.
 CREATE FUNCTION invalidate_tag(namespace text, tag text) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT AS $$
-    SELECT invalidate_many(ARRAY[escaped(namespace) || '~tags:' || checked('tag', tag, 128)])
+    SELECT invalidate_many(ARRAY[
+        escaped(namespace) || '~tags:' || checked('tag', tag, 128),
+        escaped(namespace) || '~tagged:horizon'
+    ])
 $$;
 
 -- Removes everything of a namespace, at the cost of one row.

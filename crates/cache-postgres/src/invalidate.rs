@@ -1,6 +1,6 @@
 //! Removals within a transaction of one's own, by diesel.
 
-use cache_core::{BATCH_LEN_MAX, Error, ErrorKind, Key, Namespace, TAG_LEN_MAX};
+use cache_core::{BATCH_LEN_MAX, Error, ErrorKind, Key, Namespace, generation_key, horizon_key};
 use diesel::{
     pg::Pg,
     result::{Error as DieselError, QueryResult},
@@ -86,16 +86,14 @@ pub async fn invalidate_tags<C>(
 where
     C: AsyncConnection<Backend = Pg>,
 {
-    let reserved = namespace.reserved("tags");
-    let generation = |tag: &&str| {
-        if tag.len() > TAG_LEN_MAX {
-            let message = format!("a tag of {} bytes", tag.len());
-            return Err(Error::new(ErrorKind::InvalidKey, message)
-                .hint(format!("name it with 1 to {TAG_LEN_MAX} bytes")));
-        }
-        reserved.key(tag)
-    };
-    let keys: Result<Vec<Key>, Error> = tags.iter().map(generation).collect();
+    if tags.is_empty() {
+        return Ok(());
+    }
+    let keys: Result<Vec<Key>, Error> = tags
+        .iter()
+        .map(|tag| generation_key(namespace, tag))
+        .chain([Ok(horizon_key(namespace))])
+        .collect();
     let keys = keys.map_err(|error| DieselError::QueryBuilderError(error.into()))?;
     invalidate(connection, schema, &keys).await
 }

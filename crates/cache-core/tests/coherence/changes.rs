@@ -1,8 +1,11 @@
 //! What one node changes, another one hears.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use cache_core::{ErrorKind, Origin, WhenCut};
+use cache_core::{
+    ErrorKind, Layer, Origin, PutOutcome, Tier, WhenCut,
+    testkit::{Fault, Faults},
+};
 
 use crate::support::{Ground, until};
 
@@ -40,6 +43,27 @@ async fn a_node_keeps_what_it_wrote_itself() {
     node.insert("k", "own".to_owned()).await.unwrap();
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(near(&node, "k").await.as_deref(), Some("own"));
+}
+
+/// Between the tiers and the near tier another node may write, and be heard.
+#[tokio::test(start_paused = true)]
+async fn a_node_keeps_nothing_that_another_one_has_overtaken() {
+    let ground = Ground::new();
+    let faults = Faults::new();
+    let shared: Arc<dyn Tier> = ground.lower.clone();
+    let slow = ground.builder().tier(faults.layer().wrap(shared)).build().unwrap();
+    let other = ground.node();
+    slow.get("k").await.unwrap();
+    faults.once(Fault::DelayAnswer(Duration::from_millis(200)));
+    let insert = tokio::spawn({
+        let slow = slow.clone();
+        async move { slow.insert("k", "older".to_owned()).await }
+    });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    other.insert("k", "newer".to_owned()).await.unwrap();
+    assert_eq!(insert.await.unwrap().unwrap(), PutOutcome::Stored);
+    assert_eq!(near(&slow, "k").await, None);
+    assert_eq!(**slow.get("k").await.unwrap().unwrap().value(), *"newer");
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,7 +14,7 @@ async fn not_modified(cache: &Cache<String>) -> Option<cache_core::Hit<String>> 
         .read("k")
         .load(|_| async { Ok::<_, Infallible>(Reply::NotModified) })
         .await
-        .expect("the previous value is kept")
+        .expect("the tiers work")
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ fn second(
 }
 
 async fn get(cache: &Cache<String>, loads: &Arc<AtomicUsize>) -> Hit<String> {
-    cache.get_or_load("k", second(loads)).await.expect("the load succeeds")
+    cache.get_or_load("k", second(loads)).await.expect("the tiers work")
 }
 
 #[tokio::test(start_paused = true)]

@@ -49,7 +49,7 @@ type Loading = std::pin::Pin<Box<dyn Future<Output = Result<String, Infallible>>
 
 async fn until_fresh(cache: &Cache<String>, key: &str) -> Hit<String> {
     loop {
-        match cache.get(key).await.expect("a tier answers") {
+        match cache.get(key).await.expect("the tiers work") {
             Some(hit) if !hit.is_stale() => return hit,
             _ => tokio::time::sleep(Duration::from_millis(1)).await,
         }

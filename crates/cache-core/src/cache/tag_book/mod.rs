@@ -29,7 +29,7 @@ use crate::{
     fence::Fence,
     key::{Key, Namespace},
     stack::Stack,
-    tags::{TagMark, Tags},
+    tags::{TagMark, Tags, generation_key, horizon_key},
     tier::{Condition, Put, PutOutcome, Tier},
 };
 use rules::Rules;
@@ -53,8 +53,8 @@ const TRIES: usize = 3;
 pub(super) struct TagBook {
     stack: Arc<Stack>,
     clock: Arc<dyn Clock>,
-    /// The generations, by the name of the tag.
-    generations: Namespace,
+    /// Of whose entries these are the tags.
+    namespace: Namespace,
     /// Where every change of any tag leaves its mark.
     horizon: Key,
     memo: Near<u64>,
@@ -106,12 +106,11 @@ impl TagBook {
         stack: Arc<Stack>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self> {
-        let control = namespace.reserved("tagged");
         Ok(Self {
-            generations: namespace.reserved("tags"),
-            horizon: control.key("horizon")?,
+            namespace: namespace.clone(),
+            horizon: horizon_key(namespace),
             memo: Near::new(MEMO_BYTES, MEMO_TTL, Arc::clone(&clock)),
-            rules: Rules::new(control.key("rules")?),
+            rules: Rules::new(namespace.reserved("tagged").key("rules")?),
             epoch: AtomicU64::new(1),
             known_horizon: Mutex::new(None),
             is_used: AtomicBool::new(false),
@@ -122,7 +121,8 @@ impl TagBook {
 
     /// The namespaces of which this is to [`hear`](Self::hear).
     pub(super) fn owns(&self, key: &Key) -> bool {
-        [self.generations.as_str(), self.horizon.namespace()].contains(&key.namespace())
+        let purpose = key.namespace().strip_prefix(self.namespace.as_str());
+        matches!(purpose, Some("~tags" | "~tagged"))
     }
 
     /// Learns that another process, or this one, has changed `key`.
@@ -239,7 +239,11 @@ impl TagBook {
         self.note_use();
         let mut puts = Vec::new();
         for name in names {
-            puts.push(self.put(self.generations.key(name)?, random(), Condition::Always));
+            puts.push(self.put(
+                generation_key(&self.namespace, name)?,
+                random(),
+                Condition::Always,
+            ));
         }
         // Last, so that its mark is above those of the tags.
         puts.push(self.put(self.horizon.clone(), random(), Condition::Always));
@@ -291,7 +295,7 @@ impl TagBook {
     }
 
     async fn look_up(&self, names: &[Arc<str>], open: Vec<usize>) -> Vec<(usize, Option<u64>)> {
-        let keyed = |i: usize| self.generations.key(&names[i]).ok().map(|key| (i, key));
+        let keyed = |i: usize| generation_key(&self.namespace, &names[i]).ok().map(|key| (i, key));
         let (places, keys): (Vec<usize>, Vec<Key>) = open.into_iter().filter_map(keyed).unzip();
         let near_fences: Vec<_> = keys.iter().map(|key| self.memo.fence(key)).collect();
         let Ok(found) = self.stack.find_many(&keys, decode).await else { return Vec::new() };
@@ -328,8 +332,10 @@ impl TagBook {
     /// The generations of `names`, if none of them has changed since `horizon`. Only the lowest
     /// tier is asked, which every change reaches first and whose marks can be compared.
     async fn unchanged_since(&self, horizon: u64, names: &[Arc<str>]) -> Option<Vec<u64>> {
-        let keys: Vec<Key> =
-            names.iter().map(|name| self.generations.key(name).ok()).collect::<Option<_>>()?;
+        let keys: Vec<Key> = names
+            .iter()
+            .map(|name| generation_key(&self.namespace, name).ok())
+            .collect::<Option<_>>()?;
         let lookups = self.lowest().get_many(&keys).await.ok()?;
         let mut generations = Vec::with_capacity(keys.len());
         for (key, lookup) in keys.into_iter().zip(lookups) {
@@ -400,7 +406,7 @@ impl Tagged {
 
 impl fmt::Debug for TagBook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TagBook").field("generations", &self.generations).finish_non_exhaustive()
+        f.debug_struct("TagBook").field("namespace", &self.namespace).finish_non_exhaustive()
     }
 }
 

@@ -30,6 +30,8 @@ pub enum Fault {
     Hang,
     /// The call is carried out after this long, by tokio's clock.
     Delay(Duration),
+    /// The call is carried out at once, and its answer comes after this long, by tokio's clock.
+    DelayAnswer(Duration),
     /// A log tells each notice of the page twice, as it may. Other calls are carried out.
     Duplicate,
     /// A log tells the notices of a page in another order, as it may: those of one key keep theirs.
@@ -45,6 +47,7 @@ pub struct Faults(Arc<Mutex<Plan>>);
 enum Plan {
     #[default]
     Healthy,
+    Once(Fault),
     Always(Fault),
     Random {
         rng: SmallRng,
@@ -69,6 +72,11 @@ impl Faults {
         }
     }
 
+    /// The next call meets `fault`, and those after it none.
+    pub fn once(&self, fault: Fault) {
+        *self.0.lock() = Plan::Once(fault);
+    }
+
     /// Every call meets `fault` from now on.
     pub fn always(&self, fault: Fault) {
         *self.0.lock() = Plan::Always(fault);
@@ -87,8 +95,14 @@ impl Faults {
     }
 
     fn next(&self) -> Option<Fault> {
-        match &mut *self.0.lock() {
+        let mut plan = self.0.lock();
+        match &mut *plan {
             Plan::Healthy => None,
+            Plan::Once(fault) => {
+                let fault = *fault;
+                *plan = Plan::Healthy;
+                Some(fault)
+            }
             Plan::Always(fault) => Some(*fault),
             Plan::Random { rng, probability, fault } => {
                 rng.random_bool(*probability).then_some(*fault)
@@ -109,6 +123,11 @@ impl Faults {
             Some(Fault::Delay(span)) => {
                 tokio::time::sleep(span).await;
                 call.await
+            }
+            Some(Fault::DelayAnswer(span)) => {
+                let answer = call.await;
+                tokio::time::sleep(span).await;
+                answer
             }
             Some(Fault::Fail(kind)) => Err(Error::new(kind, "an injected fault")),
             Some(Fault::Hang) => std::future::pending().await,
