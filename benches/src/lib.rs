@@ -2,6 +2,7 @@
 //! stacks that are measured, the scenarios, the closed loop, and the verdicts.
 
 pub mod bar;
+pub mod chaos;
 pub mod load;
 pub mod loopback;
 pub mod market;

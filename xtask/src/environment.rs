@@ -33,6 +33,11 @@ pub(crate) struct Environment {
 impl Environment {
     /// Asks the machine, and `services` for the servers that take part.
     pub(crate) fn collect(services: &Services) -> Self {
+        Self::of(services.version(Kind::Redis), services.version(Kind::Postgres))
+    }
+
+    /// Asks the machine, for a run with servers of these versions.
+    pub(crate) fn of(redis: Option<String>, postgres: Option<String>) -> Self {
         Self {
             date: ask("date", &["-u", "+%FT%TZ"]),
             cpu: cpu(),
@@ -41,8 +46,8 @@ impl Environment {
             rustc: ask("rustc", &["--version"]),
             commit: ask("git", &["rev-parse", "HEAD"]),
             dirty: ask("git", &["status", "--porcelain"]).map(|changes| !changes.is_empty()),
-            redis: services.version(Kind::Redis),
-            postgres: services.version(Kind::Postgres),
+            redis,
+            postgres,
         }
     }
 

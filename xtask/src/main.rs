@@ -4,11 +4,13 @@
 //! seconds and still works when one of them does not compile.
 
 mod bench;
+mod chaos;
 mod ci;
 mod environment;
 mod examples;
 mod loadtest;
 mod services;
+mod sim;
 mod table;
 mod test;
 mod tidy;
@@ -39,7 +41,9 @@ enum Task {
     Services(services::commands::Arguments),
     Test(test::Arguments),
     Loadtest(loadtest::Arguments),
+    Chaos(chaos::Arguments),
     Bench(bench::Arguments),
+    Sim(sim::Arguments),
     Ci(ci::Arguments),
     Tidy(tidy::Arguments),
 }
@@ -49,7 +53,9 @@ fn main() -> ExitCode {
         Task::Services(arguments) => services::commands::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
         Task::Loadtest(arguments) => loadtest::run(&arguments),
+        Task::Chaos(arguments) => chaos::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
+        Task::Sim(arguments) => sim::run(&arguments),
         Task::Ci(arguments) => Ok(ci::run(&arguments)),
         Task::Tidy(arguments) => tidy::run(&arguments),
     };

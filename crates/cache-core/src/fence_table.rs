@@ -1,8 +1,11 @@
 //! Fences of a tier in this process's memory: a fixed table, whatever the number of keys.
 
-use std::{hash::BuildHasher, sync::atomic::Ordering};
+use std::{
+    hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
+    sync::atomic::Ordering,
+};
 
-use crate::sync::{AtomicU64, Mutex, RandomState};
+use crate::sync::{AtomicU64, Mutex};
 
 #[cfg(all(test, shuttle))]
 mod schedules;
@@ -82,16 +85,15 @@ impl Fences {
 pub(crate) struct FenceTable {
     last: AtomicU64,
     stripes: Box<[Mutex<u64>]>,
-    hasher: RandomState,
 }
+
+/// The same in every process and run, so that a simulation can be run again. Whoever picks keys
+/// that share a stripe with another one gains that some of its fills are refused, and no more.
+type Hasher = BuildHasherDefault<DefaultHasher>;
 
 impl FenceTable {
     pub(crate) fn new() -> Self {
-        Self {
-            last: AtomicU64::new(0),
-            stripes: (0..STRIPES).map(|_| Mutex::new(0)).collect(),
-            hasher: RandomState::new(),
-        }
+        Self { last: AtomicU64::new(0), stripes: (0..STRIPES).map(|_| Mutex::new(0)).collect() }
     }
 
     /// Where `key` stands.
@@ -131,7 +133,7 @@ impl FenceTable {
     }
 
     fn stripe(&self, key: &str) -> &Mutex<u64> {
-        let hash = usize::try_from(self.hasher.hash_one(key) & (STRIPES as u64 - 1));
+        let hash = usize::try_from(Hasher::new().hash_one(key) & (STRIPES as u64 - 1));
         &self.stripes[hash.expect("a masked hash is below STRIPES")]
     }
 }

@@ -5,22 +5,14 @@
 //! of orders. Everywhere else they are the ordinary ones.
 
 #[cfg(all(test, shuttle))]
-pub(crate) use modelled::{AtomicU64, Mutex, RandomState};
+pub(crate) use modelled::{AtomicU64, Mutex};
 #[cfg(not(all(test, shuttle)))]
-pub(crate) use {
-    parking_lot::Mutex,
-    std::{hash::RandomState, sync::atomic::AtomicU64},
-};
+pub(crate) use {parking_lot::Mutex, std::sync::atomic::AtomicU64};
 
 #[cfg(all(test, shuttle))]
 mod modelled {
-    use std::hash::{BuildHasherDefault, DefaultHasher};
-
     use shuttle::sync::MutexGuard;
     pub(crate) use shuttle::sync::atomic::AtomicU64;
-
-    /// The same hashes in every run: a schedule that failed fails again.
-    pub(crate) type RandomState = BuildHasherDefault<DefaultHasher>;
 
     /// Shuttle's lock in the manner of parking_lot's: a panic does not poison it.
     #[derive(Debug)]

@@ -10,7 +10,7 @@ use super::features;
 use crate::services::Install;
 use crate::test::{self, Totals};
 use crate::workspace::{cargo, in_ci, run_checked};
-use crate::{bench, examples, loadtest, tidy};
+use crate::{bench, chaos, examples, loadtest, sim, tidy};
 
 /// Cheap jobs come first. Those that compile for debugging use the same features and flags, so
 /// that each builds on what the others have built; only `features` differs, and it only checks.
@@ -28,6 +28,8 @@ pub(crate) enum Job {
     TestNoServices,
     /// What threads share, under thousands of orders of their turns
     Shuttle,
+    /// 10,000 seeds of the simulation
+    Sim,
     /// The documentation, with warnings as errors
     Doc,
     /// Each library without its default features, and what it must not depend on
@@ -40,6 +42,8 @@ pub(crate) enum Job {
     LoadtestSmoke,
     /// The benchmarks of the wire format in quick mode
     BenchSmoke,
+    /// A few faults on real servers, each answer judged
+    Chaos,
 }
 
 /// How a job went.
@@ -84,6 +88,7 @@ impl Job {
             }
             Self::TestNoServices => tests(&test::Arguments { install: false, no_services: true }),
             Self::Shuttle => shuttle(),
+            Self::Sim => sim::execute(&sim::Arguments::default()).map(Outcome::from),
             Self::Doc => plain(
                 cargo("doc --workspace --no-deps --all-features").env("RUSTDOCFLAGS", "-Dwarnings"),
             ),
@@ -92,6 +97,7 @@ impl Job {
             Self::Examples => examples::run_all(install).map(Outcome::without),
             Self::LoadtestSmoke => loadtest_smoke(install),
             Self::BenchSmoke => bench_smoke(),
+            Self::Chaos => chaos_smoke(install),
         }
     }
 }
@@ -135,6 +141,18 @@ fn loadtest_smoke(install: Install) -> Result<Outcome> {
     }
     let install = install == Install::Missing;
     match loadtest::execute(&loadtest::Arguments { services: true, install, ..quick }) {
+        Ok(status) => Ok(status.into()),
+        Err(error) if in_ci() => Err(error),
+        Err(error) => Ok(Outcome::without(vec![format!("{error:#}")])),
+    }
+}
+
+/// One fault of each kind: a server is killed, frozen, and a node is killed.
+fn chaos_smoke(install: Install) -> Result<Outcome> {
+    let names = ["redis-killed", "postgres-frozen", "node-killed"].map(str::to_owned).to_vec();
+    let install = install == Install::Missing;
+    let arguments = chaos::Arguments { names, quick: true, install, ..Default::default() };
+    match chaos::execute(&arguments) {
         Ok(status) => Ok(status.into()),
         Err(error) if in_ci() => Err(error),
         Err(error) => Ok(Outcome::without(vec![format!("{error:#}")])),

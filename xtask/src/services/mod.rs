@@ -18,6 +18,7 @@ use anyhow::{Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::install::Install;
+pub(crate) use self::postgres::Cluster;
 use self::process::Signal;
 pub(crate) use self::process::poll;
 use self::records::Record;
@@ -234,11 +235,19 @@ fn up(kind: Kind, running: &[Record]) -> Option<&Record> {
 }
 
 fn start(kind: Kind, install: Install, lifetime: Lifetime) -> Result<Server> {
+    Server::start(kind, &find_or_install(kind, install)?, lifetime)
+}
+
+/// The server's program.
+///
+/// # Errors
+///
+/// It is not installed, and could or should not be.
+pub(crate) fn find_or_install(kind: Kind, install: Install) -> Result<Installation> {
     let mut installation = kind.find();
     if installation.is_none() && install == Install::Missing {
         install::install(kind)?;
         installation = kind.find();
     }
-    let installation = installation.ok_or_else(|| anyhow!(kind.not_found()))?;
-    Server::start(kind, &installation, lifetime)
+    installation.ok_or_else(|| anyhow!(kind.not_found()))
 }

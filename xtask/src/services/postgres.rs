@@ -8,9 +8,10 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
 
 use super::process::{self, Account};
-use super::server::{Installation, Launch, as_account};
+use super::server::{Installation, Launch, as_account, private_directory};
 use crate::workspace::read;
 
 /// The user and the database that a private server has.
@@ -49,8 +50,7 @@ pub(crate) fn launch(
     port: u16,
     account: Option<Account>,
 ) -> Result<Launch> {
-    init(installation, directory, account)?;
-    create_database(installation, directory, account)?;
+    make(installation, directory, account)?;
     let mut command = Command::new(&installation.program);
     command
         .arg("-D")
@@ -65,6 +65,42 @@ pub(crate) fn launch(
 /// Whether the server on this port lets the user `cache` into the database `cache`.
 pub(crate) fn answers(port: u16) -> bool {
     first_byte_of_session(port).is_ok_and(|byte| byte == b'R')
+}
+
+/// A cluster for others to copy. Removed with this.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    directory: TempDir,
+    account: Option<Account>,
+}
+
+impl Cluster {
+    /// Makes a cluster with the user and the database `cache`.
+    ///
+    /// # Errors
+    ///
+    /// What PostgreSQL's programs say.
+    pub(crate) fn make(installation: &Installation) -> Result<Self> {
+        let (directory, account) = private_directory()?;
+        make(installation, directory.path(), account)?;
+        Ok(Self { directory, account })
+    }
+
+    /// Its data directory.
+    pub(crate) fn data(&self) -> PathBuf {
+        data(self.directory.path())
+    }
+
+    /// User and group that it belongs to, unless they are the present ones.
+    pub(crate) fn owner(&self) -> Option<[u32; 2]> {
+        self.account.map(|account| [account.uid, account.gid])
+    }
+}
+
+/// Makes the cluster below `directory`.
+fn make(installation: &Installation, directory: &Path, account: Option<Account>) -> Result<()> {
+    init(installation, directory, account)?;
+    create_database(installation, directory, account)
 }
 
 fn data(directory: &Path) -> PathBuf {

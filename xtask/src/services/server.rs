@@ -12,6 +12,7 @@ use std::time::Duration;
 use std::{env, fs};
 
 use anyhow::{Context, Result, anyhow, bail};
+use tempfile::TempDir;
 
 use super::process::{Account, poll};
 use super::records::{self, DIRECTORY_PREFIX, Record};
@@ -82,14 +83,7 @@ impl Server {
     }
 
     fn try_start(kind: Kind, installation: &Installation, lifetime: Lifetime) -> Result<Self> {
-        let account = Account::unprivileged()?;
-        let directory = tempfile::Builder::new()
-            .prefix(DIRECTORY_PREFIX)
-            .tempdir()
-            .with_context(|| format!("cannot make a directory in {}", env::temp_dir().display()))?;
-        if let Some(account) = account {
-            hand_over(directory.path(), account)?;
-        }
+        let (directory, account) = private_directory()?;
         let port = free_port()?;
         let Launch { mut command, url } = match kind {
             Kind::Redis => redis::launch(installation, directory.path(), port),
@@ -165,6 +159,19 @@ impl Drop for Server {
             eprintln!("warning: cannot clean up after {}: {error:#}", self.record);
         }
     }
+}
+
+/// A directory for a server's files, and the account that it belongs to, unless that is ours.
+pub(super) fn private_directory() -> Result<(TempDir, Option<Account>)> {
+    let account = Account::unprivileged()?;
+    let directory = tempfile::Builder::new()
+        .prefix(DIRECTORY_PREFIX)
+        .tempdir()
+        .with_context(|| format!("cannot make a directory in {}", env::temp_dir().display()))?;
+    if let Some(account) = account {
+        hand_over(directory.path(), account)?;
+    }
+    Ok((directory, account))
 }
 
 /// Makes a directory the account's own.

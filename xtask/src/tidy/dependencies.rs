@@ -152,6 +152,8 @@ mod tests {
         assert!(allowed("cache-redis", "cache-sqlite", Some("dev")));
         assert!(allowed("cache-cli", "cache-sqlite", None));
         assert!(!allowed("cache-warmer", "cache-redis", None));
+        assert!(allowed("cache-sim", "cache-core", None));
+        assert!(!allowed("cache-sim", "cache-redis", None));
         assert!(!allowed("cache-core", "cache-redis", None));
     }
 

@@ -5,7 +5,7 @@ use std::{
     fmt,
     hash::{Hash, Hasher},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -29,6 +29,10 @@ use crate::{
 /// What moka and the value's own fields take for each value, roughly, beside key and payload.
 const OVERHEAD_BYTES: usize = 192;
 
+/// How many removals with a version are remembered at most, and for how long.
+const REMOVALS_MAX: u64 = 10_000;
+const REMOVAL_RETENTION: Duration = Duration::from_secs(600);
+
 /// Values of one cache, ready to be handed out.
 ///
 /// A hit decodes nothing and shares the value. Bounded by the bytes of the values' encoded form,
@@ -39,6 +43,9 @@ pub(super) struct Near<V> {
     bytes_max: u64,
     ttl_max: Duration,
     fences: Fences,
+    /// The versions below which removed keys are not kept again. Made at the first removal that
+    /// names one: a cache without versions has none.
+    removals: OnceLock<moka::sync::Cache<NearKey, Version>>,
     evictions: Arc<AtomicU64>,
 }
 
@@ -90,7 +97,8 @@ impl<V: Send + Sync + 'static> Near<V> {
                 }
             })
             .build();
-        Self { values, clock, bytes_max, ttl_max, fences: Fences::new(), evictions }
+        let (fences, removals) = (Fences::new(), OnceLock::new());
+        Self { values, clock, bytes_max, ttl_max, fences, removals, evictions }
     }
 
     /// The value under `text`, unless it has expired by `now`.
@@ -144,9 +152,24 @@ impl<V: Send + Sync + 'static> Near<V> {
         })
     }
 
-    /// Forgets a key. Fills that began before are refused from now on.
-    pub(super) fn remove(&self, key: &Key) {
-        self.fences.advance(key.text(), |_| self.values.invalidate(key.text()));
+    /// Forgets a key. Fills that began before are refused from now on, and so are values older than
+    /// `version`, or than the value that was there: a tier that cannot be reached does not refuse
+    /// them.
+    pub(super) fn remove(&self, key: &Key, version: Option<Version>) {
+        self.fences.advance(key.text(), |_| self.forget(key, version));
+    }
+
+    /// Under the key's stripe lock.
+    fn forget(&self, key: &Key, version: Option<Version>) {
+        let held = self.values.get(key.text()).and_then(|value| value.version);
+        if let Some(version) = version.max(held).max(self.removed_at(key)) {
+            self.removals.get_or_init(removals).insert(NearKey(key.clone()), version);
+        }
+        self.values.invalidate(key.text());
+    }
+
+    fn removed_at(&self, key: &Key) -> Option<Version> {
+        self.removals.get()?.get(key.text())
     }
 
     /// Forgets what a change has made wrong that another process, or this one, has made in the tier
@@ -161,17 +184,26 @@ impl<V: Send + Sync + 'static> Near<V> {
         // that looked before the change.
         self.fences.advance(key.text(), |_| {
             if self.values.get(key.text()).is_some_and(|value| value.seen < mark) {
-                self.values.invalidate(key.text());
+                self.forget(key, None);
             }
         });
         true
     }
 
-    /// Forgets everything. Fills that began before are refused from now on.
-    pub(super) fn clear(&self) {
+    /// Drops every value: changes may have been missed. Fills that began before are refused from
+    /// now on, and the versions of removed keys are remembered.
+    pub(super) fn drop_values(&self) {
         self.fences.clear();
         // That alone hides the values; this gives their room back.
         self.values.invalidate_all();
+    }
+
+    /// Forgets everything, versions too, as every tier does that is cleared.
+    pub(super) fn clear(&self) {
+        self.drop_values();
+        if let Some(removals) = self.removals.get() {
+            removals.invalidate_all();
+        }
     }
 
     pub(super) fn usage(&self) -> Usage {
@@ -199,7 +231,9 @@ impl<V: Send + Sync + 'static> Near<V> {
             let is_later = entry.is_older_than(known.version) || (seen != 0 && seen < known.seen);
             is_later && !self.fences.is_cleared(known.mark)
         };
-        if self.values.get(key.text()).is_some_and(|known| is_older(&known)) {
+        if self.values.get(key.text()).is_some_and(|known| is_older(&known))
+            || (entry.version.is_some() && entry.is_older_than(self.removed_at(key)))
+        {
             return PutOutcome::Superseded;
         }
         let weight = key.encoded().len() + entry.payload.len() + OVERHEAD_BYTES;
@@ -253,6 +287,10 @@ impl<V> fmt::Debug for Near<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Near").field("bytes_max", &self.bytes_max).finish_non_exhaustive()
     }
+}
+
+fn removals() -> moka::sync::Cache<NearKey, Version> {
+    moka::sync::Cache::builder().max_capacity(REMOVALS_MAX).time_to_live(REMOVAL_RETENTION).build()
 }
 
 /// A key of one namespace, looked up by its text alone: a hit builds no key.

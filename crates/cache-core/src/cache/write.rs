@@ -224,7 +224,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
         let Some(near) = &self.near else { return below };
         if below == PutOutcome::Superseded {
             // The tiers know a newer version than this one, and than what the near tier holds.
-            near.remove(key);
+            near.remove(key, prepared.entry.version);
             return below;
         }
         match (near.insert(key, prepared.value, &prepared.entry, fence), below) {
@@ -240,9 +240,9 @@ impl<V: Send + Sync + 'static> Shared<V> {
             Some(stack) => stack.remove_many(&removals).await,
             None => Ok(()),
         };
-        for Removal { key, .. } in &removals {
+        for Removal { key, version } in &removals {
             if let Some(near) = &self.near {
-                near.remove(key);
+                near.remove(key, *version);
             }
             self.flights.detach(key);
         }

@@ -265,12 +265,30 @@ impl Stack {
     /// Writes to every tier, from the bottom up, and goes on where one fails: the outcome of each
     /// put over all tiers that answered, and what failed.
     ///
-    /// A put that a lower tier refused as superseded is not offered to the tiers above.
+    /// A put that a lower tier refused as superseded is not offered to the tiers above. An insert
+    /// that was is removed from them instead: what they hold may be older still, and whoever wrote
+    /// the newer value may never come to them.
     pub async fn put_up(&self, puts: &[Put]) -> (Vec<PutOutcome>, Result<()>) {
         let mut outcomes = vec![PutOutcome::Skipped; puts.len()];
         let mut faults = Faults::default();
         let mut logged = false;
         for (level, tier) in self.tiers.iter().enumerate().rev() {
+            let refused: Vec<Removal> = puts
+                .iter()
+                .zip(&outcomes)
+                .filter(|(put, outcome)| {
+                    put.condition == Condition::Always && **outcome == PutOutcome::Superseded
+                })
+                .map(|(put, _)| Removal { key: put.key.clone(), version: put.entry.version })
+                .collect();
+            if !refused.is_empty()
+                && let Err(error) = tier.remove_many(&refused).await
+            {
+                self.owe(level, refused);
+                if !logged {
+                    faults.note(tier, error);
+                }
+            }
             let (at, batch): (Vec<usize>, Vec<Put>) = puts
                 .iter()
                 .enumerate()

@@ -4,7 +4,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use crate::support::Ground;
 use cache_core::{
-    Cache, ErrorKind, Layer, Origin, Tier,
+    Cache, ErrorKind, Item, Layer, Origin, Tier, Version,
     testkit::{Fault, Faults},
     timeout,
 };
@@ -84,6 +84,30 @@ async fn a_read_without_a_loader_fails_only_when_every_tier_does() {
     let load = || async { Ok::<_, Infallible>("v".to_owned()) };
     cache.get_or_load("k", load).await.unwrap();
     assert_eq!(cache.get("k").await.unwrap().unwrap().origin(), &Origin::Near);
+}
+
+#[tokio::test]
+async fn the_near_tier_refuses_what_is_older_when_no_other_tier_is_there_to_do_it() {
+    let ground = Ground::new();
+    let faults = Faults::new();
+    let cache: Cache<u32> = Cache::builder("test")
+        .clock(Arc::new(ground.clock.clone()))
+        .tier(faults.layer().wrap(ground.upper.clone()))
+        .build()
+        .unwrap();
+    let at = |version: u32| Item::new(version).version(Version(version.into()));
+    let replica = |version| move || async move { Ok::<_, Infallible>(at(version)) };
+
+    cache.invalidate_before("removed", Version(3)).await.unwrap();
+    cache.insert("held", at(3)).await.unwrap();
+    cache.invalidate("held").await.unwrap();
+    faults.always(Fault::Fail(ErrorKind::Unavailable));
+    for key in ["removed", "held"] {
+        assert_eq!(*cache.get_or_load(key, replica(2)).await.unwrap(), 2, "the source says so");
+        assert!(cache.peek(key).is_none(), "and it is not kept: {key} was removed at version 3");
+        cache.get_or_load(key, replica(3)).await.unwrap();
+        assert!(cache.peek(key).is_some(), "{key}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,7 +4,8 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use crate::support::Ground;
 use cache_core::{
-    Cache, Codec, ErrorKind, Item, Json, LoadError, Origin, Postcard, PutOutcome, Version,
+    Cache, Codec, ErrorKind, Item, Json, LoadError, Origin, Postcard, PutOutcome, Removal, Tier,
+    Version,
 };
 
 fn tier(level: usize, name: &str) -> Origin {
@@ -259,6 +260,21 @@ async fn p2_newer_wins_through_the_front() {
     assert_eq!((hit.as_str(), hit.version()), ("lagging", Some(Version(2))));
     assert!(ground.cache().get("k").await.unwrap().is_none(), "no tier took the older version");
     assert_eq!(cache.stats().await.superseded_fills, 1);
+}
+
+#[tokio::test]
+async fn an_insert_that_is_older_than_the_lowest_tier_knows_leaves_nothing_above() {
+    let ground = Ground::new();
+    let cache = ground.cache();
+    let at = |version: u64| Item::new(version.to_string()).version(Version(version));
+    cache.insert("k", at(3)).await.unwrap();
+    // Another process removes what is older than version 5, and has not come to the upper tier.
+    let key = cache.namespace().key("k").unwrap();
+    let removal = Removal { key, version: Some(Version(5)) };
+    ground.lower.remove_many(&[removal]).await.unwrap();
+
+    assert_eq!(cache.insert("k", at(4)).await.unwrap(), PutOutcome::Superseded);
+    assert!(cache.get("k").await.unwrap().is_none(), "version 3 is older than what was inserted");
 }
 
 #[tokio::test]

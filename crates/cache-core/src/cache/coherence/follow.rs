@@ -191,11 +191,11 @@ impl<V: Send + Sync + 'static> Shared<V> {
     /// The end of the log is known from now on. What the near tier has from before may be wrong.
     fn begin(&self, followed: &Followed) {
         if let Some(near) = &self.near {
-            near.clear();
+            near.drop_values();
         }
         self.tags.forget();
         followed.heard_at.store(self.clock.now().as_millis(), Ordering::Relaxed);
-        self.coherence.begun.send_modify(|begun| *begun += 1);
+        self.coherence.note_begun();
     }
 
     /// Gives up every copy of this process: changes may have been missed.
@@ -209,7 +209,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
 
     fn forget_near(&self) {
         if let Some(near) = &self.near {
-            near.clear();
+            near.drop_values();
         }
         self.flights.detach_all();
     }

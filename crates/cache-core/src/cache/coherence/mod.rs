@@ -12,14 +12,14 @@ use std::{
     collections::HashSet,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use parking_lot::Mutex;
 use tokio::{
-    sync::watch,
+    sync::Notify,
     time::{Instant, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
@@ -62,7 +62,9 @@ pub(super) struct Coherence {
     /// Until when calls wait for the logs: from the first call on.
     begin_by: OnceLock<Instant>,
     /// How many of the logs have been reached.
-    begun: watch::Sender<usize>,
+    begun: AtomicUsize,
+    /// Wakes those who wait for that, in the order in which they came.
+    all_begun: Notify,
     /// Inserts of this process that are on their way, by key and digest of the entry: their notices
     /// may come before they have ended.
     inserting: Mutex<HashSet<(Key, u32)>>,
@@ -95,7 +97,8 @@ impl Coherence {
             cut_after,
             logs: tiers.filter_map(followed).collect(),
             begin_by: OnceLock::new(),
-            begun: watch::Sender::new(0),
+            begun: AtomicUsize::new(0),
+            all_begun: Notify::new(),
             inserting: Mutex::default(),
             lag: Mutex::new(LatencyHistogram::new()),
             stop: CancellationToken::new(),
@@ -147,6 +150,13 @@ impl Coherence {
         self.lag.lock().summary()
     }
 
+    /// One more of the logs has been reached.
+    fn note_begun(&self) {
+        if self.begun.fetch_add(1, Ordering::AcqRel) + 1 == self.logs.len() {
+            self.all_begun.notify_waiters();
+        }
+    }
+
     /// Hears of nothing any more.
     pub(super) fn stop(&self) {
         self.stop.cancel();
@@ -186,7 +196,8 @@ impl<V: Send + Sync + 'static> Shared<V> {
     /// they are reached, so that no copy is made that changes of that moment could make wrong.
     pub(super) async fn follow_logs(self: &Arc<Self>) {
         let coherence = &self.coherence;
-        if *coherence.begun.borrow() == coherence.logs.len() {
+        let has_begun = || coherence.begun.load(Ordering::Acquire) == coherence.logs.len();
+        if has_begun() {
             return;
         }
         let begin_by = *coherence.begin_by.get_or_init(|| {
@@ -196,8 +207,11 @@ impl<V: Send + Sync + 'static> Shared<V> {
         if Instant::now() >= begin_by {
             return;
         }
-        let mut begun = coherence.begun.subscribe();
-        let all = begun.wait_for(|begun| *begun == coherence.logs.len());
+        // Made before the look, so that the last one cannot begin unnoticed between the two.
+        let all = coherence.all_begun.notified();
+        if has_begun() {
+            return;
+        }
         // Who gives up takes no harm: the near tier is emptied when a log is reached later.
         let _ = timeout_at(begin_by, all).await;
     }

@@ -251,7 +251,7 @@ impl TagBook {
         for put in &puts {
             // What the next reader finds is believed, not what was just written: it may have been
             // overtaken.
-            self.memo.remove(&put.key);
+            self.memo.remove(&put.key, None);
         }
         *self.known_horizon.lock() = None;
         self.epoch.fetch_add(1, Ordering::AcqRel);

@@ -1,0 +1,266 @@
+//! What is shown beside the scenarios: one load for many callers, and how soon nodes hear of each
+//! other.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
+
+use super::{
+    fault::{Ending, Field, Ways},
+    figures::Points,
+    history::{Act, Place, Record},
+    moment::now_us,
+    node::{Load, table},
+    oracle,
+    run::{Pace, Plan},
+    scenario::Fault,
+    servers::Disk,
+};
+
+/// Something that is measured once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Show {
+    /// 10,000 callers on one missing key, over four processes.
+    Callers,
+    /// The same, while Redis is gone.
+    CallersWithoutRedis,
+    /// How soon a node sees another one's invalidation.
+    Lag,
+    /// How stale answers are under load.
+    Staleness,
+    /// The same, while one node does not hear of the others for a third of the time.
+    StalenessWithCut,
+    /// A change and its invalidation in one SQL transaction: the node is killed directly after its
+    /// `COMMIT`, and every node converges; a `ROLLBACK` changes nothing.
+    Sql,
+}
+
+/// What a show found.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Shown {
+    /// Of callers on one key.
+    Callers {
+        /// How many were answered.
+        answered: usize,
+        /// How many loads that took.
+        loads: usize,
+        /// How many it may take.
+        loads_max: usize,
+    },
+    /// Of invalidations.
+    Lag {
+        /// From the begin of the call.
+        from_begin: Points,
+        /// From its return; zero when it was seen before.
+        from_return: Points,
+    },
+    /// Of reads: how many were how stale.
+    Staleness {
+        /// How many reads there were.
+        reads: usize,
+        /// The upper end of each class in µs, and how many reads were staler than the class before
+        /// and at most this.
+        histogram: Vec<(u64, usize)>,
+        /// The stalest answer, in µs.
+        max_us: u64,
+    },
+    /// Of changes by SQL.
+    Sql {
+        /// From the death of the node to the first answer with the new value, of each other node.
+        converged: Points,
+        /// What was not as promised.
+        wrong: Vec<String>,
+    },
+}
+
+impl Shown {
+    /// Whether it is wrong, not only slow.
+    #[must_use]
+    pub const fn is_wrong(&self) -> bool {
+        matches!(self, Self::Sql { wrong, .. } if !wrong.is_empty())
+    }
+}
+
+/// The ends of the classes of staleness, in µs. The first is that of fresh answers.
+const CLASSES_US: [u64; 9] =
+    [0, 1_000, 2_000, 5_000, 20_000, 100_000, 500_000, 1_000_000, u64::MAX];
+
+impl Show {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Callers,
+        Self::CallersWithoutRedis,
+        Self::Lag,
+        Self::Staleness,
+        Self::StalenessWithCut,
+        Self::Sql,
+    ];
+
+    /// Its name on the command line and in reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Callers => "callers",
+            Self::CallersWithoutRedis => "callers-without-redis",
+            Self::Lag => "lag",
+            Self::Staleness => "staleness",
+            Self::StalenessWithCut => "staleness-with-cut",
+            Self::Sql => "sql",
+        }
+    }
+}
+
+pub(super) async fn run(show: Show, plan: &Plan) -> Result<Shown> {
+    match show {
+        Show::Callers => callers(plan, Fault::None).await,
+        Show::CallersWithoutRedis => callers(plan, Fault::RedisKilled).await,
+        Show::Lag => lag(plan).await,
+        Show::Staleness => staleness(plan, Fault::None).await,
+        Show::StalenessWithCut => staleness(plan, Fault::NodeCutOffFromRedis).await,
+        Show::Sql => sql(plan).await,
+    }
+}
+
+async fn callers(plan: &Plan, fault: Fault) -> Result<Shown> {
+    const NODES: usize = 4;
+    const CALLERS: usize = 10_000;
+    const KEY: &str = "slow-storm";
+    let mut field =
+        Field::start(&plan.programs, NODES, Ways::Direct, Disk::Shared, Load::None).await?;
+    field.inflict(fault).await?;
+    for node in &mut field.nodes {
+        node.tell(&format!("storm {KEY} {}", CALLERS / NODES)).await?;
+    }
+    let mut answered = 0;
+    for node in &mut field.nodes {
+        answered += node.answer().await?.parse::<usize>()?;
+    }
+    let loads = field.end().await?.loads.get(KEY).map_or(0, Vec::len);
+    let loads_max = if fault == Fault::None { 1 } else { NODES };
+    Ok(Shown::Callers { answered, loads, loads_max })
+}
+
+async fn lag(plan: &Plan) -> Result<Shown> {
+    let rounds = match plan.pace {
+        Pace::Full => 300,
+        Pace::Quick => 50,
+    };
+    let mut field = Field::start(&plan.programs, 2, Ways::Direct, Disk::Shared, Load::None).await?;
+    let (mut from_begin, mut from_return) = (Vec::new(), Vec::new());
+    for round in 1..=rounds {
+        field.nodes[1].tell("read key").await?;
+        field.nodes[1].tell(&format!("watch key {round}")).await?;
+        // It has the value and looks at it then.
+        sleep(Duration::from_millis(20)).await;
+        field.nodes[0].tell("invalidate key").await?;
+        let seen_us: u64 = field.nodes[1].answer().await?.parse()?;
+        // The record of the call may come after the answer of the other node.
+        let record = loop {
+            let mut records = field.chronicle.take().into_iter().map(|seen| seen.record);
+            match records.rfind(|record| record.act == Act::Invalidate) {
+                Some(record) => break record,
+                None => sleep(Duration::from_millis(1)).await,
+            }
+        };
+        from_begin.push(seen_us.saturating_sub(record.begin_us));
+        from_return.push(seen_us.saturating_sub(record.end_us));
+    }
+    field.end().await?;
+    Ok(Shown::Lag { from_begin: Points::of(from_begin), from_return: Points::of(from_return) })
+}
+
+async fn staleness(plan: &Plan, fault: Fault) -> Result<Shown> {
+    let third = plan.pace.minute() / 3;
+    let mut field =
+        Field::start(&plan.programs, 3, Ways::Proxied, Disk::Shared, Load::Mixed).await?;
+    for node in &mut field.nodes {
+        node.tell("go").await?;
+    }
+    sleep(third).await;
+    field.inflict(fault).await?;
+    sleep(third).await;
+    field.lift(fault).await?;
+    sleep(third).await;
+    let Ending { history, writes, .. } = field.end().await?;
+    let ages = oracle::staleness(&history, &writes);
+    let max_us = ages.iter().copied().max().context("nobody read anything")?;
+    let mut histogram = CLASSES_US.map(|end_us| (end_us, 0)).to_vec();
+    for age in &ages {
+        let class = CLASSES_US.partition_point(|end_us| end_us < age);
+        histogram[class].1 += 1;
+    }
+    Ok(Shown::Staleness { reads: ages.len(), histogram, max_us })
+}
+
+/// How long other nodes may take to see a change by SQL: the node that died may have been the one
+/// that tells Redis of such changes, and another takes over after 3 s.
+const CONVERGE_WITHIN: Duration = Duration::from_secs(4);
+
+/// How long is waited for something that must not happen.
+const NOTHING_WITHIN: Duration = Duration::from_millis(200);
+
+async fn sql(plan: &Plan) -> Result<Shown> {
+    const NODES: usize = 3;
+    let mut field =
+        Field::start(&plan.programs, NODES, Ways::Direct, Disk::Shared, Load::None).await?;
+    field.postgres.execute(table::CREATE).await?;
+    let (mut converged, mut wrong) = (Vec::new(), Vec::new());
+    for round in 0..5 {
+        let key = format!("sql-rollback-{round}");
+        for node in 0..NODES {
+            read(&mut field, node, &key).await?;
+        }
+        field.nodes[1].tell(&format!("rollback {key}")).await?;
+        field.nodes[1].answer().await?;
+        sleep(NOTHING_WITHIN).await;
+        for node in 0..NODES {
+            let record = read(&mut field, node, &key).await?;
+            if record.version != Some(0) || record.place == Some(Place::Load) {
+                wrong.push(format!("after ROLLBACK node {node} reads {record:?}"));
+            }
+        }
+        let key = format!("sql-commit-{round}");
+        for node in 0..NODES {
+            read(&mut field, node, &key).await?;
+        }
+        field.nodes[1].tell(&format!("commit {key}")).await?;
+        field.nodes[1].died().await?;
+        let died_us = now_us();
+        for node in [0, 2] {
+            let patience = u64::try_from(CONVERGE_WITHIN.as_micros())?;
+            loop {
+                let record = read(&mut field, node, &key).await?;
+                if record.version == Some(1) {
+                    converged.push(record.end_us.saturating_sub(died_us));
+                    break;
+                }
+                if record.begin_us > died_us + patience {
+                    wrong.push(format!("after COMMIT node {node} reads {record:?}"));
+                    break;
+                }
+                sleep(Duration::from_millis(1)).await;
+            }
+        }
+        field.nodes[1].restart().await?;
+        let record = read(&mut field, 1, &key).await?;
+        if record.version != Some(1) {
+            wrong.push(format!("the node that was started again reads {record:?}"));
+        }
+    }
+    field.end().await?;
+    Ok(Shown::Sql { converged: Points::of(converged), wrong })
+}
+
+/// Has a node read `key`, and waits for what it says.
+async fn read(field: &mut Field, node: usize, key: &str) -> Result<Record> {
+    field.nodes[node].tell(&format!("read {key}")).await?;
+    loop {
+        // Nobody else does anything.
+        if let Some(seen) = field.chronicle.take().pop() {
+            return Ok(seen.record);
+        }
+        sleep(Duration::from_millis(1)).await;
+    }
+}
