@@ -67,8 +67,8 @@ pub struct RedisConfig {
     /// Whether changes are told to other processes. All that share a prefix agree on it.
     #[serde(default)]
     pub log: LogMode,
-    /// How many changes the log holds, 1,000 to 100,000,000; a few more at times. A process that is
-    /// away while more than these are made drops its copies when it comes back.
+    /// How many changes the log holds, 1,000 to 100,000,000; up to twice as many at times. A process
+    /// that is away while more than these are made drops its copies when it comes back.
     #[serde(default = "defaults::log_len_max")]
     pub log_len_max: u64,
 }

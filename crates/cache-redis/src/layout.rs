@@ -6,7 +6,7 @@
 //! | `prefix:namespace:text` | a record, see [`cache_core::wire`] |
 //! | `prefix:namespace~lease:text` | a lease: its owner's token |
 //! | `prefix:~log` | the log, a stream |
-//! | `prefix:~log:end` | the id of the log's last entry, a space, and when the log was made |
+//! | `prefix:~log:end` | the id of the log's last entry, a space, and what the scripts count |
 //! | `prefix:~log:beat` | there for a moment after a beat |
 //!
 //! Neither prefix nor namespace holds a colon or a glob character, so no record's key is a control
@@ -52,11 +52,6 @@ impl Layout {
     /// Where releases of leases are told.
     pub(crate) fn leases(&self) -> String {
         format!("{}:~leases", self.prefix)
-    }
-
-    /// Where in a record's key its encoded key begins, counted from 1 as Lua does.
-    pub(crate) fn name_at(&self) -> usize {
-        self.prefix.len() + 2
     }
 
     /// What matches the records of `namespace`.

@@ -31,8 +31,8 @@
 //! # What other processes learn
 //!
 //! [`RedisTier::log`](cache_core::Tier::log) is a stream in Redis, `PREFIX:~log`, to which the
-//! scripts that remove, insert and clear append in the same step. It holds the last
-//! [`log_len_max`](RedisConfig::log_len_max) changes; a reader that was away for more, or whose
+//! scripts that remove, insert and clear append in the same step. It holds at
+//! least the last [`log_len_max`](RedisConfig::log_len_max) changes; a reader that was away for more, or whose
 //! position is from before the server lost data, is told of a gap. Readers wait on connections of
 //! their own. Programs in other languages follow it by the form of its entries:
 //!
@@ -40,14 +40,20 @@
 //! |-------|---------|
 //! | id | `SEQ-NONCE`: a number that grows by one with each entry, and a random one |
 //! | `p` | the `NONCE` of the entry before: if it is another, something is missing |
-//! | `c` | `key` (removed or inserted), `clear` (a namespace was cleared), `beat` |
-//! | `n` | the encoded key `NAMESPACE:TEXT`, or the name of the namespace; empty for a beat |
-//! | `m` | the mark that the change has set: the key's fence, or the floor of the namespace |
 //! | `t` | when, by the clock of the process that did it, in milliseconds since 1970 |
+//! | `c` | `key` (keys were removed or inserted), `clear` (a namespace was cleared), `beat` |
+//! | `n` | the names of what has changed, one after the other; empty for a beat |
+//! | `m` | for each name the mark that the change has set, in 8 bytes; empty for a beat |
 //! | `a` | `cache`, or `app` for a removal by [`INVALIDATE_SCRIPT`] |
-//! | `d` | of an insert the checksum of its record, otherwise 0 |
 //!
-//! The key `PREFIX:~log:end` holds the id of the last entry, a space, and another number. A program that knows Redis only removes
+//! An entry holds the changes of one call, up to 256. A name is 4 bytes for the checksum of the
+//! record if it was inserted, otherwise 0; 4 bytes for the length of what follows; and the encoded
+//! key `NAMESPACE:TEXT`, or the name of the namespace. A mark is the key's fence, or the floor of
+//! the namespace, and 0 where nothing has changed: that name is to be passed over. The numbers in
+//! `n` and `m` are big-endian.
+//!
+//! The key `PREFIX:~log:end` holds the id of the last entry, a space, and what the scripts need to
+//! know themselves. A program that knows Redis only removes
 //! a key, and has it told, with [`INVALIDATE_SCRIPT`]. What is added to the stream in another way
 //! is a gap to all readers.
 //!

@@ -13,7 +13,7 @@ use crate::{
     connection::Server,
     error::{Access, expect},
     layout::{Control, Layout},
-    log::Scribe,
+    log::{Scribe, write_name},
     marks::Marks,
     scripts::{self, Script},
     write::{self, Answer, Change, Circumstances},
@@ -135,7 +135,9 @@ impl Store {
     pub(crate) async fn clear(&self, namespace: &Namespace) -> Result<()> {
         let namespace = namespace.as_str();
         let mut call = self.call_on(&scripts::CLEAR, namespace, self.marks.of(namespace));
-        call.arg(namespace);
+        let mut name = Vec::new();
+        write_name(&mut name, namespace, 0);
+        call.arg(name);
         let mark: Vec<u8> = expect(scripts::CLEAR.run(&self.server, &call).await?)?;
         self.meet(namespace, write::mark_of(&mark));
         Ok(())

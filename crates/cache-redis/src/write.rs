@@ -8,7 +8,13 @@ use cache_core::{
     Version, wire,
 };
 
-use crate::{error::expect, layout::Layout, log::Scribe, marks::Marks, scripts};
+use crate::{
+    error::expect,
+    layout::Layout,
+    log::{Scribe, write_name},
+    marks::Marks,
+    scripts,
+};
 
 /// How many changes one call of the script carries: it holds the server up while it runs.
 const CALL_CHANGES_MAX: usize = 256;
@@ -70,8 +76,15 @@ impl<'a> Change<'a> {
             }
     }
 
-    /// Writes what the script reads of this change.
-    fn write_to(&self, call: &mut Cmd, control: usize, now: Timestamp, retention: Duration) {
+    /// Writes what the script reads of this change. Answers the digest that the log tells of it, if
+    /// it is told.
+    fn write_to(
+        &self,
+        call: &mut Cmd,
+        control: usize,
+        now: Timestamp,
+        retention: Duration,
+    ) -> Option<u32> {
         let life = |entry: &Entry| entry.expires_at.since(now).max(LIFE_MIN);
         let (kind, seen, kept, record) = match self.kind {
             Kind::Fill(entry, seen) => ("fill", seen, life(entry), wire::encode_value(entry, 0)),
@@ -89,6 +102,12 @@ impl<'a> Change<'a> {
         let kept_ms = u64::try_from(kept.as_millis()).unwrap_or(u64::MAX);
         call.arg(kind).arg(control).arg(seen).arg(kept_ms);
         call.arg(&record[..wire::FENCE_AT]).arg(&record[TAIL_AT..]);
+        match self.kind {
+            Kind::Fill(..) => None,
+            // The digest of an entry is the checksum of its record, which ends before the fence.
+            Kind::Put(_) => record[..wire::FENCE_AT].last_chunk().copied().map(u32::from_be_bytes),
+            Kind::Remove(_) | Kind::Displace(_) => Some(0),
+        }
     }
 }
 
@@ -150,13 +169,18 @@ pub(crate) fn call<'a>(changes: &'a [Change<'a>], circumstances: &Circumstances<
     }
     let retention_ms = u64::try_from(info.fence_retention.as_millis()).unwrap_or(u64::MAX);
     scribe.write_to(&mut call, seed, now);
-    call.arg(namespaces.len()).arg(retention_ms).arg(layout.name_at());
+    call.arg(namespaces.len()).arg(retention_ms);
     for namespace in &namespaces {
         call.arg(marks.of(namespace));
     }
+    let mut names = Vec::new();
     for (change, control) in changes.iter().zip(controls) {
-        change.write_to(&mut call, control, now, info.fence_retention);
+        let told = change.write_to(&mut call, control, now, info.fence_retention);
+        if let (true, Some(digest)) = (scribe.is_on(), told) {
+            write_name(&mut names, change.key.encoded(), digest);
+        }
     }
+    call.arg(names);
     Call { command: call, changes, namespaces }
 }
 

@@ -50,6 +50,15 @@ impl fmt::Display for Place {
     }
 }
 
+/// Writes the name of what has changed as it stands in an entry: `digest`, the name's length, and
+/// the name. The names of an entry follow on each other.
+pub(crate) fn write_name(names: &mut Vec<u8>, name: &str, digest: u32) {
+    names.extend(digest.to_be_bytes());
+    // No key is longer than some hundred bytes, and a length that is wrong reads as a gap.
+    names.extend(u32::try_from(name.len()).unwrap_or(u32::MAX).to_be_bytes());
+    names.extend(name.as_bytes());
+}
+
 /// A part of the stream, as far as it can be trusted.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Part {
@@ -70,11 +79,11 @@ pub(super) fn read(answer: &Value, after: Place) -> Part {
     let mut part = Part { notices: Vec::new(), next: after, is_cut: false, resume: None };
     let Some(entries) = entries(answer) else { return Part { is_cut: true, ..part } };
     for entry in entries {
-        match notice(entry) {
-            Some((place, before, notice))
+        match content(entry) {
+            Some((place, before, notices))
                 if place.seq == part.next.seq + 1 && before == part.next.nonce =>
             {
-                part.notices.push(notice);
+                part.notices.extend(notices);
                 part.next = place;
             }
             // An entry names the one before it, whether that is there or not.
@@ -108,36 +117,71 @@ fn entries(answer: &Value) -> Option<&[Value]> {
     }
 }
 
-/// The id of an entry, the nonce of the one before, and what it says.
-fn notice(entry: &Value) -> Option<(Place, u32, Notice)> {
+/// The id of an entry, the nonce of the one before, and what it says, which is never nothing.
+fn content(entry: &Value) -> Option<(Place, u32, Vec<Notice>)> {
     let Value::Array(entry) = entry else { return None };
     let [id, Value::Array(fields)] = &entry[..] else { return None };
-    let field = |name: &str| {
-        let found = fields.chunks_exact(2).find(|field| text(&field[0]) == Some(name))?;
-        text(&found[1])
+    let bytes = |name: &str| {
+        let found =
+            fields.chunks_exact(2).find(|field| bytes(&field[0]) == Some(name.as_bytes()))?;
+        bytes(&found[1])
     };
-    let name = field("n")?;
-    let change = match field("c")? {
-        "key" => Change::Key(Key::from_encoded(name).ok()?),
-        "clear" => Change::Clear(Namespace::from_escaped(name).ok()?),
-        "beat" => Change::Beat,
-        _ => return None,
-    };
-    let author = match field("a")? {
+    let text = |name| std::str::from_utf8(bytes(name)?).ok();
+    let author = match text("a")? {
         "cache" => Author::Cache,
         "app" => Author::Application,
         _ => return None,
     };
-    let mark = number(field("m")?).filter(|mark| *mark <= Fence::MARK_MAX)?;
-    let at = Timestamp::from_millis(number(field("t")?)?);
-    let notice = Notice { change, mark, at, author, digest: number(field("d")?)? };
-    Some((Place::parse(text(id)?)?, number(field("p")?)?, notice))
+    let at = Timestamp::from_millis(number(text("t")?)?);
+    let notice = |change, mark, digest| Notice { change, mark, at, author, digest };
+    let (names, marks) = (bytes("n")?, bytes("m")?);
+    let notices = match text("c")? {
+        "key" => named(names, marks, |name, mark, digest| {
+            Some(notice(Change::Key(Key::from_encoded(name).ok()?), mark, digest))
+        })?,
+        "clear" => named(names, marks, |name, mark, digest| {
+            Some(notice(Change::Clear(Namespace::from_escaped(name).ok()?), mark, digest))
+        })?,
+        "beat" if names.is_empty() && marks.is_empty() => vec![notice(Change::Beat, 0, 0)],
+        _ => return None,
+    };
+    let id = std::str::from_utf8(self::bytes(id)?).ok()?;
+    (!notices.is_empty()).then_some((Place::parse(id)?, number(text("p")?)?, notices))
 }
 
-fn text(value: &Value) -> Option<&str> {
+/// What an entry says of each of its `names`, of which there are as many as `marks`. A mark of 0 is
+/// that of a change that was refused.
+fn named(
+    mut names: &[u8],
+    mut marks: &[u8],
+    notice: impl Fn(&str, u64, u32) -> Option<Notice>,
+) -> Option<Vec<Notice>> {
+    // Not more than there are bytes for, whatever they say.
+    let mut notices = Vec::with_capacity(marks.len() / 8);
+    while let Some((mark, rest)) = marks.split_first_chunk() {
+        marks = rest;
+        let (digest, rest) = names.split_first_chunk()?;
+        let (len, rest) = rest.split_first_chunk()?;
+        let len = usize::try_from(u32::from_be_bytes(*len)).ok()?;
+        let (name, rest) = rest.split_at_checked(len)?;
+        names = rest;
+        let mark = u64::from_be_bytes(*mark);
+        if mark > Fence::MARK_MAX {
+            return None;
+        }
+        let name = std::str::from_utf8(name).ok()?;
+        let notice = notice(name, mark, u32::from_be_bytes(*digest))?;
+        if mark > 0 {
+            notices.push(notice);
+        }
+    }
+    (names.is_empty() && marks.is_empty()).then_some(notices)
+}
+
+fn bytes(value: &Value) -> Option<&[u8]> {
     match value {
-        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
-        Value::SimpleString(text) => Some(text),
+        Value::BulkString(bytes) => Some(bytes),
+        Value::SimpleString(text) => Some(text.as_bytes()),
         _ => None,
     }
 }
@@ -154,25 +198,37 @@ mod tests {
 
     use super::*;
 
-    fn bulk(text: &str) -> Value {
-        Value::BulkString(text.as_bytes().to_vec())
+    type Fields = Vec<(&'static str, Vec<u8>)>;
+
+    fn bulk(content: impl AsRef<[u8]>) -> Value {
+        Value::BulkString(content.as_ref().to_vec())
     }
 
-    fn entry(id: &str, fields: &[(&str, &str)]) -> Value {
+    fn entry(id: &str, fields: &Fields) -> Value {
         let fields = fields.iter().flat_map(|(name, content)| [bulk(name), bulk(content)]);
         Value::Array(vec![bulk(id), Value::Array(fields.collect())])
     }
 
-    fn good<'a>(before: &'a str, name: &'a str) -> Vec<(&'a str, &'a str)> {
+    /// An entry of changes, each a key and its mark.
+    fn fields(before: &str, changes: &[(&str, u64)]) -> Fields {
+        let (mut names, mut marks) = (Vec::new(), Vec::new());
+        for (name, mark) in changes {
+            write_name(&mut names, name, 9);
+            marks.extend(mark.to_be_bytes());
+        }
+        let text = |text: &str| text.as_bytes().to_vec();
         vec![
-            ("p", before),
-            ("c", "key"),
-            ("n", name),
-            ("m", "7"),
-            ("t", "5"),
-            ("a", "app"),
-            ("d", "0"),
+            ("p", text(before)),
+            ("t", text("5")),
+            ("c", text("key")),
+            ("n", names),
+            ("m", marks),
+            ("a", text("app")),
         ]
+    }
+
+    fn good(before: &str, name: &str) -> Fields {
+        fields(before, &[(name, 7)])
     }
 
     fn answer(entries: Vec<Value>) -> Value {
@@ -197,6 +253,16 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_holds_the_changes_of_a_call_without_those_that_were_refused() {
+        let fields = fields("3", &[("n:a", 7), ("n:b", 0), ("n:c:\n", 8)]);
+        let part = read(&answer(vec![entry("11-4", &fields)]), START);
+        let told: Vec<_> = part.notices.iter().map(|n| (&n.change, n.mark, n.digest)).collect();
+        let key = |name| Change::Key(Key::from_encoded(name).unwrap());
+        assert_eq!(told, [(&key("n:a"), 7, 9), (&key("n:c:\n"), 8, 9)]);
+        assert_eq!((part.next.to_string().as_str(), part.is_cut), ("11-4", false));
+    }
+
+    #[test]
     fn after_a_gap_the_entries_that_are_there_are_read() {
         let held = answer(vec![entry("20-4", &good("9", "n:a")), entry("21-5", &good("4", "n:b"))]);
         let resume = read(&held, START).resume.unwrap();
@@ -208,24 +274,34 @@ mod tests {
 
     #[test]
     fn a_missing_a_foreign_and_an_unreadable_entry_are_a_gap_after_what_came_before() {
-        let with = |name, content| {
+        let with = |name: &'static str, content: &[u8]| {
             let mut fields = good("4", "n:b");
             fields.retain(|(field, _)| *field != name);
-            fields.push((name, content));
+            fields.push((name, content.to_vec()));
             entry("12-4", &fields)
         };
         for second in [
             entry("13-4", &good("4", "n:b")),
             entry("12-4", &good("9", "n:b")),
             entry("12-4", &good("4", "no separator")),
+            entry("12-4", &fields("4", &[])),
+            entry("12-4", &fields("4", &[("n:b", 0)])),
             entry("12-x", &good("4", "n:b")),
-            entry("12-4", &[]),
-            with("c", "other"),
-            with("a", "other"),
-            with("m", "-1"),
-            with("m", "9007199254740992"),
-            with("d", "4294967296"),
-            with("t", "+5"),
+            entry("12-4", &Vec::new()),
+            with("c", b"other"),
+            with("c", b"beat"),
+            with("a", b"other"),
+            with("n", b""),
+            with("n", b"\0\0\0\0\0\0\0\x04n:b"),
+            with("n", b"\0\0\0\0\0\0\0\x02n:b"),
+            with("n", b"\0\0\0\0\xff\xff\xff\xffn:b"),
+            with("n", b"\0\0\0\0\0\0\0\x03n:\xff"),
+            with("m", b""),
+            with("m", b"\0\0\0\0\0\0\0"),
+            with("m", b"\0\0\0\0\0\0\0\x07\0"),
+            with("m", b"\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\x08"),
+            with("m", b"\0\x20\0\0\0\0\0\0"),
+            with("t", b"+5"),
             Value::Nil,
         ] {
             let part = read(&answer(vec![entry("11-4", &good("3", "n:a")), second.clone()]), START);
@@ -239,7 +315,7 @@ mod tests {
             Just(Value::Nil),
             any::<i64>().prop_map(Value::Int),
             proptest::collection::vec(any::<u8>(), 0..8).prop_map(Value::BulkString),
-            "[pcnmtad]|key|clear|beat|cache|app|[0-9]{1,20}(-[0-9]{1,12})?|n:.{1,5}"
+            "[pcnmta]|key|clear|beat|cache|app|[0-9]{1,20}(-[0-9]{1,12})?|n:.{1,5}"
                 .prop_map(|text: String| Value::BulkString(text.into_bytes())),
         ];
         leaf.prop_recursive(4, 64, 16, |inner| {
@@ -257,6 +333,33 @@ mod tests {
             let _ = read(&answer(vec![value.clone()]), START);
             let fields = Value::Array(vec![bulk("11-4"), value]);
             let _ = read(&answer(vec![fields]), START);
+        }
+
+        #[test]
+        fn whatever_names_and_marks_an_entry_holds_are_read_without_a_panic(
+            names in proptest::collection::vec(0_u8..4, 0..40),
+            marks in proptest::collection::vec(any::<u8>(), 0..40),
+            clear: bool,
+        ) {
+            let mut fields = good("3", "n:a");
+            fields.retain(|(field, _)| !["n", "m", "c"].contains(field));
+            let change = if clear { "clear" } else { "key" };
+            fields.extend([("n", names), ("m", marks), ("c", change.as_bytes().to_vec())]);
+            let _ = read(&answer(vec![entry("11-4", &fields)]), START);
+        }
+
+        #[test]
+        fn the_changes_of_an_entry_are_read_back(
+            changes in proptest::collection::vec(("[a-z]{1,5}", 1..=Fence::MARK_MAX), 1..20),
+        ) {
+            let changes: Vec<_> = changes.iter().map(|(k, mark)| (format!("n:{k}"), *mark)).collect();
+            let written: Vec<_> = changes.iter().map(|(name, mark)| (&name[..], *mark)).collect();
+            let part = read(&answer(vec![entry("11-4", &fields("3", &written))]), START);
+            let read = part.notices.into_iter().map(|notice| match notice.change {
+                Change::Key(key) => (key.encoded().to_owned(), notice.mark),
+                _ => unreachable!("the entry is one of keys"),
+            });
+            prop_assert_eq!(read.collect::<Vec<_>>(), changes);
         }
 
         #[test]

@@ -10,6 +10,7 @@ use cache_core::{Log, Page, Position, Result, Timestamp};
 use futures::future::{Either, select};
 use parking_lot::Mutex;
 
+pub(crate) use self::entry::write_name;
 use self::entry::{Part, Place};
 use crate::{
     config::{LogMode, RedisConfig},
@@ -18,8 +19,8 @@ use crate::{
     store::Store,
 };
 
-/// How many notices a page holds.
-const PAGE_LEN: usize = 1_000;
+/// How many entries a page holds. Each has the changes of one call, which are at most 256.
+const PAGE_LEN: usize = 64;
 /// How long one read waits at most, whatever its caller wants: the end of a connection that was cut
 /// without a word is noticed only then.
 const WAIT_MAX: Duration = Duration::from_secs(30);
@@ -37,6 +38,11 @@ pub(crate) struct Scribe {
 impl Scribe {
     pub(crate) fn new(config: &RedisConfig) -> Self {
         Self { len_max: if config.log == LogMode::On { config.log_len_max } else { 0 } }
+    }
+
+    /// Whether what they do is told.
+    pub(crate) fn is_on(&self) -> bool {
+        self.len_max > 0
     }
 
     /// Writes the arguments that are the log's.

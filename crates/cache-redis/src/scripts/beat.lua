@@ -5,7 +5,7 @@
 -- ms.
 
 if redis.call('SET', KEYS[3], '1', 'NX', 'PX', ARGV[5]) then
-  append('beat', '', 0, 'cache', 0)
-  save_log()
+  reserve(1)
+  tell('beat', '', '', 'cache')
 end
 return 1

@@ -7,6 +7,5 @@ local _, last, known = open(KEYS[3], tonumber(ARGV[1]))
 local met = tonumber(ARGV[5])
 if is_lost(met, last, known) then
   last = give_up(KEYS[3], last, met)
-  save_log()
 end
 return pack_mark(last)

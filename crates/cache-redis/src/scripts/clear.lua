@@ -1,7 +1,7 @@
 -- Clears a namespace: raises its floor above every mark given out so far.
 --
 -- KEYS: those of the log, its control key. ARGV: those of the log, 5. the last mark that the caller
--- has met, 6. the name of the namespace. Answers the last mark.
+-- has met, 6. its name, as the log wants it. Answers the last mark.
 
 local seed, met = tonumber(ARGV[1]), tonumber(ARGV[5])
 local _, last, known = open(KEYS[3], seed)
@@ -14,7 +14,7 @@ end
 -- A full Redis refuses a script's first write unless it gives room back, and whoever clears may do
 -- it to make room.
 redis.call('UNLINK', KEYS[3])
-append('clear', ARGV[6], last + 1, 'cache', 0)
+reserve(1)
 save(KEYS[3], last + 1, last + 1)
-save_log()
+tell('clear', ARGV[6], pack_mark(last + 1), 'cache')
 return pack_mark(last + 1)

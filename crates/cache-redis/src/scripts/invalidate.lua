@@ -30,8 +30,9 @@ head = head .. struct.pack('>I4', crc32(head .. tail))
 if header and is_versioned(header) then
   head, tail = with_version(header, head, tail)
 end
-append('key', string.match(key, '^[^:]*:(.*)$'), last + 1, 'app', 0)
+reserve(1)
 redis.call('SET', key, head .. fence .. struct.pack('>I2', sum_of(fence)) .. tail, 'PX',
   string.format('%.0f', life))
-save_log()
+local name = string.match(key, '^[^:]*:(.*)$')
+tell('key', struct.pack('>I4I4', 0, #name) .. name, fence, 'app')
 return 1

@@ -3,5 +3,7 @@
 -- KEYS and ARGV: those of the log.
 
 open_log(tonumber(ARGV[1]))
-save_log()
+if not log.known then
+  save_log()
+end
 return string.format('%.0f-%s', log.seq, log.last)

@@ -2,30 +2,29 @@
 --
 -- KEYS: those of the log, the control keys of the namespaces, then for each change the key of its
 -- record.
--- ARGV: those of the log; 5. the number of control keys; 6. the fence retention in ms; 7. where in
--- the key of a record its name in the log begins; for each control key the last mark that the
--- caller has met; then for each change:
+-- ARGV: those of the log; 5. the number of control keys; 6. the fence retention in ms; for each
+-- control key the last mark that the caller has met; then for each change:
 --   1. its kind: `fill`, `put`, `remove`, or `displace` (a put that is too large: what is there
 --      goes, and nothing takes its place)
 --   2. the number of its control key, from 1
 --   3. the mark that a fill has seen
 --   4. how long to keep the record, in ms
 --   5. the record's bytes before the fence, and 6. those after the fence's sum
+--   and at last, of the changes other than fills, their names as the log wants them.
 -- Answers with a character for each change, `+` carried out, `-` refused, and with the last mark of
 -- each namespace, eight bytes each; or with `!` alone when a namespace has lost data, in which case
 -- that was given up and nothing else was done.
 
 local FIELDS = 6
-local HEAD = 7
+local HEAD = 6
 local LOG_KEYS = 2
 
 local seed, namespaces, retention = tonumber(ARGV[1]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local name_at = tonumber(ARGV[7])
 local changes = #KEYS - LOG_KEYS - namespaces
 local first = HEAD + namespaces
 
 local floors, lasts, known, wanted = {}, {}, {}, {}
-local lost = false
+local lost, wanted_in_all = false, 0
 for n = 1, namespaces do
   local control = KEYS[LOG_KEYS + n]
   floors[n], lasts[n], known[n] = open(control, seed)
@@ -37,7 +36,6 @@ for n = 1, namespaces do
   end
 end
 if lost then
-  save_log()
   return '!'
 end
 for i = 1, changes do
@@ -45,6 +43,7 @@ for i = 1, changes do
   if ARGV[at + 1] ~= 'fill' then
     local n = tonumber(ARGV[at + 2])
     wanted[n] = wanted[n] + 1
+    wanted_in_all = wanted_in_all + 1
   end
 end
 
@@ -64,7 +63,9 @@ for n = 1, namespaces do
   end
 end
 
-local answers = {}
+-- The marks of the changes that the log wants to know. 0 is that of one that was refused.
+local NONE = '\0\0\0\0\0\0\0\0'
+local answers, marks, told, reserved = {}, {}, 0, false
 for i = 1, changes do
   local at = first + (i - 1) * FIELDS
   local kind, n, life = ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 4])
@@ -98,21 +99,29 @@ for i = 1, changes do
     end
   end
 
+  if kind ~= 'fill' then
+    told = told + 1
+    marks[told] = NONE
+  end
   if refused then
     answers[i] = '-'
   else
-    if kind ~= 'fill' then
-      -- Where the log wants the digest of an entry, its checksum is that.
-      local digest = kind == 'put' and struct.unpack('>I4', head, 5) or 0
-      append('key', string.sub(key, name_at), mark, 'cache', digest)
-    end
     local fence = pack_mark(mark)
+    if kind ~= 'fill' then
+      if not reserved then
+        reserve(wanted_in_all)
+        reserved = true
+      end
+      marks[told] = fence
+    end
     local record = head .. fence .. struct.pack('>I2', sum_of(fence)) .. tail
     redis.call('SET', key, record, 'PX', string.format('%.0f', life))
     answers[i] = '+'
   end
 end
-save_log()
+if reserved then
+  tell('key', ARGV[#ARGV], table.concat(marks), 'cache')
+end
 for n = 1, namespaces do
   -- Of a seed that was not saved there is nothing to remember.
   answers[changes + n] = pack_mark((known[n] or wanted[n] > 0) and lasts[n] or 0)
