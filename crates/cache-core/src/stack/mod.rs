@@ -324,6 +324,29 @@ impl Stack {
         (outcomes, faults.into_result("put").map_err(Error::indeterminate))
     }
 
+    /// Inserts into the lowest tier, and removes from those above: what comes late to one of them
+    /// does not bring an older entry back there.
+    ///
+    /// # Errors
+    ///
+    /// What the lowest tier said; [`ErrorKind::Overloaded`] when it knows a newer version. A tier
+    /// above that fails is not believed until it was told.
+    pub(crate) async fn replace(&self, put: Put) -> Result<()> {
+        let removal = Removal { key: put.key.clone(), version: put.entry.version };
+        let (lowest, above) = self.tiers.split_last().expect("there is a tier");
+        if lowest.put_many(&[put]).await.map_err(Error::indeterminate)? != [PutOutcome::Stored] {
+            let message = format!("`{}` was changed at the same time", removal.key.text());
+            return Err(Error::new(ErrorKind::Overloaded, message).hint("try again"));
+        }
+        for (level, tier) in above.iter().enumerate().rev() {
+            if let Err(error) = tier.remove_many(std::slice::from_ref(&removal)).await {
+                tracing::debug!(tier = %tier.info().name, %error, "it is told later");
+                self.owe(level, [removal.clone()]);
+            }
+        }
+        Ok(())
+    }
+
     /// Carries a removal out in every tier, from the bottom up, and goes on where one fails.
     async fn remove_from_each<'a, F: Future<Output = Result<()>>>(
         &'a self,

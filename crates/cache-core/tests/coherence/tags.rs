@@ -170,3 +170,27 @@ async fn many_rules_are_bounded() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(has(&node, "k").await);
 }
+
+/// A node invalidates a tag, and its change of the upper tier comes only after another node has
+/// invalidated the tag again.
+#[tokio::test(start_paused = true)]
+async fn an_invalidation_that_comes_late_to_the_upper_tier_brings_no_generation_back() {
+    let ground = Ground::new();
+    let slow = Faults::new();
+    let (late, other) = (ground.tall_node(&slow), ground.tall_node(&Faults::new()));
+    late.invalidate_tag("t").await.unwrap();
+    slow.always(Fault::Delay(Duration::from_millis(500)));
+    let invalidating = tokio::spawn({
+        let late = late.clone();
+        async move { late.invalidate_tag("t").await }
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    // The lower tier has the first change, the upper one has not.
+    other.insert("k", item("old", &["t"])).await.unwrap();
+    other.invalidate_tag("t").await.unwrap();
+    invalidating.await.unwrap().unwrap();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert!(!has(&other, "k").await);
+    let fresh = ground.tall_node(&Faults::new());
+    assert!(!has(&fresh, "k").await);
+}

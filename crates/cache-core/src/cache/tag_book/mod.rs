@@ -30,7 +30,7 @@ use crate::{
     key::{Key, Namespace},
     stack::Stack,
     tags::{TagMark, Tags, generation_key, horizon_key},
-    tier::{Condition, Put, PutOutcome, Tier},
+    tier::{Condition, Put, PutOutcome, Removal, Tier},
 };
 use rules::Rules;
 
@@ -234,24 +234,21 @@ impl TagBook {
         Tags::new(marks).ok()
     }
 
-    /// Gives each of `names` a new generation: every entry that carries one of them is dead.
+    /// Gives up the generation of each of `names`: every entry that carries one of them is dead, and
+    /// whoever needs it next makes another.
+    ///
+    /// A removal, because removals may come late and in any order. A new generation that reached an
+    /// upper tier late would bring an older one back there.
     pub(super) async fn invalidate(&self, names: &[Arc<str>]) -> Result<()> {
         self.note_use();
-        let mut puts = Vec::new();
-        for name in names {
-            puts.push(self.put(
-                generation_key(&self.namespace, name)?,
-                random(),
-                Condition::Always,
-            ));
-        }
+        let keys: Result<Vec<Key>> =
+            names.iter().map(|name| generation_key(&self.namespace, name)).collect();
+        let mut removals: Vec<Removal> = keys?.into_iter().map(Removal::from).collect();
         // Last, so that its mark is above those of the tags.
-        puts.push(self.put(self.horizon.clone(), random(), Condition::Always));
-        let (_, result) = self.stack.put_up(&puts).await;
-        for put in &puts {
-            // What the next reader finds is believed, not what was just written: it may have been
-            // overtaken.
-            self.memo.remove(&put.key, None);
+        removals.push(Removal::from(self.horizon.clone()));
+        let result = self.stack.remove_many(&removals).await;
+        for Removal { key, .. } in &removals {
+            self.memo.remove(key, None);
         }
         *self.known_horizon.lock() = None;
         self.epoch.fetch_add(1, Ordering::AcqRel);

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::Verdict;
 use crate::{
     clock::{Clock, Timestamp},
-    entry::{CodecId, Entry, TTL_MAX, Ttl},
+    entry::{CodecId, Entry, TTL_MAX, Ttl, Version},
     error::{Error, ErrorKind, Result},
     fence::Fence,
     key::Key,
@@ -166,13 +166,19 @@ impl Rules {
 
     async fn add_alone(&self, stack: &Stack, clock: &dyn Clock, names: &[Arc<str>]) -> Result<()> {
         let lowest = &stack.tiers()[stack.tiers().len() - 1];
-        let mut list = lowest.get(&self.key).await?.entry.as_ref().and_then(decode);
-        let list = list.get_or_insert_with(List::empty);
+        let known = lowest.get(&self.key).await?.entry;
+        let mut list = known.as_ref().and_then(decode).unwrap_or_else(List::empty);
         if list.rules.len() == RULES_MAX {
-            *list = List::empty();
+            list = List::empty();
         }
         list.rules.push(names.iter().map(ToString::to_string).collect());
-        stack.put_up(&[self.put(list, clock, Condition::Always)]).await.1
+        // Its version keeps a list away that an earlier owner of the lease wrote, and that comes
+        // late.
+        let before = known.and_then(|entry| entry.version).map_or(0, |version| version.0);
+        let version = Version(clock.now().as_millis().max(before + 1));
+        let mut put = self.put(&list, clock, Condition::Always);
+        put.entry.version = Some(version);
+        stack.replace(put).await
     }
 
     fn put(&self, list: &List, clock: &dyn Clock, condition: Condition) -> Put {
