@@ -216,7 +216,7 @@ mod default {
     }
 
     pub(super) const fn patience() -> Span {
-        Span::millis(100)
+        Span::millis(250)
     }
 
     pub(super) const fn log_poll() -> Span {

@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 
 use super::{Cache, shared::Shared};
 use crate::{
-    audit::{AuditConfig, Auditing, Auditor, Held},
+    audit::{AuditConfig, Auditing, Auditor},
     entry::Version,
     error::Result,
     key::Key,

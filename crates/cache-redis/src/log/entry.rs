@@ -254,11 +254,11 @@ mod tests {
 
     #[test]
     fn an_entry_holds_the_changes_of_a_call_without_those_that_were_refused() {
-        let fields = fields("3", &[("n:a", 7), ("n:b", 0), ("n:c:\n", 8)]);
+        let fields = fields("3", &[("n:a", 7), ("n:b", 0), ("n:c:d", 8)]);
         let part = read(&answer(vec![entry("11-4", &fields)]), START);
         let told: Vec<_> = part.notices.iter().map(|n| (&n.change, n.mark, n.digest)).collect();
         let key = |name| Change::Key(Key::from_encoded(name).unwrap());
-        assert_eq!(told, [(&key("n:a"), 7, 9), (&key("n:c:\n"), 8, 9)]);
+        assert_eq!(told, [(&key("n:a"), 7, 9), (&key("n:c:d"), 8, 9)]);
         assert_eq!((part.next.to_string().as_str(), part.is_cut), ("11-4", false));
     }
 

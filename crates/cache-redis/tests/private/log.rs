@@ -81,6 +81,45 @@ async fn removals_inserts_and_clears_are_told_and_fills_are_not() {
     }
 }
 
+#[tokio::test]
+async fn one_entry_tells_of_a_whole_batch_but_not_of_what_was_refused() {
+    let Some(server) = PrivateRedis::start("a batch in the log", &[]) else { return };
+    let (tier, log) = open(&server).await;
+    let (first, second) = (key(), namespace().key("k").unwrap());
+    let put = |key: &Key, version: u64, condition: Condition| Put {
+        key: key.clone(),
+        entry: entry("v").with_version(Some(Version(version))),
+        condition,
+    };
+    tier.put_many(&[put(&first, 7, Condition::Always)]).await.unwrap();
+    let filled = key();
+    let fence = tier.get(&filled).await.unwrap().fence;
+    let end = log.end().await.unwrap();
+    let older = put(&first, 6, Condition::Always);
+    let puts = [
+        put(&filled, 1, Condition::Unmoved(fence)),
+        older.clone(),
+        put(&second, 1, Condition::Always),
+        put(&first, 8, Condition::Always),
+        put(&first, 9, Condition::Always),
+    ];
+    let outcomes = tier.put_many(&puts).await.unwrap();
+    assert_eq!(outcomes[1], cache_core::PutOutcome::Superseded);
+    tier.put_many(&[older.clone(), older]).await.unwrap();
+
+    let told = all(&*log, &end).await;
+    let keys: Vec<_> = told.iter().map(|notice| (&notice.change, notice.digest)).collect();
+    let change = |put: &Put| (Change::Key(put.key.clone()), put.entry.digest());
+    let expected: Vec<_> = puts[2..].iter().map(change).collect();
+    assert_eq!(keys, expected.iter().map(|(key, digest)| (key, *digest)).collect::<Vec<_>>());
+    assert!(told[1].mark < told[2].mark, "in the order of their marks");
+    let fence = tier.get(&first).await.unwrap().fence;
+    assert_eq!(Some(told[2].mark), fence.as_mark());
+    let mut raw = server.raw().await;
+    let len: usize = redis::cmd("XLEN").arg("cache:~log").query_async(&mut raw).await.unwrap();
+    assert_eq!(len, 2, "one for each call that has changed something");
+}
+
 /// The notice is there before the answer is, and an answer that is lost loses no notice.
 #[tokio::test]
 async fn a_removal_and_its_notice_are_one_step() {

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     bus::{Change, Log, Notice, Page, Position},
     cache::shared::Shared,
+    clock::Timestamp,
     error::{Error, ErrorKind, Result},
     event::Event,
     key::Key,
@@ -44,6 +45,9 @@ pub(super) async fn follow<V: Send + Sync + 'static>(cache: Weak<Shared<V>>, pla
     let mut delay = RETRY_FIRST;
     let mut is_cut = false;
     loop {
+        // What is read tells of the time before it was asked for: a process that was stopped finds
+        // an old answer when it goes on.
+        let Some(asked_at) = cache.upgrade().map(|cache| cache.clock.now()) else { return };
         let read = read(&*log, at.as_ref()).await;
         let Some(cache) = cache.upgrade() else { return };
         let followed = &cache.coherence.logs[place];
@@ -52,13 +56,14 @@ pub(super) async fn follow<V: Send + Sync + 'static>(cache: Weak<Shared<V>>, pla
                 delay = RETRY_FIRST;
                 quiet = if page.notices.is_empty() { quiet + WAIT } else { Duration::ZERO };
                 if at.is_none() {
-                    cache.begin(followed);
+                    cache.keep_first_places(place, &page.next).await;
+                    cache.begin(followed, asked_at);
                 } else if page.gap {
                     cache.forget_copies(followed).await;
                 }
                 cache.hear(place, &page).await;
                 at = Some(page.next);
-                followed.heard_at.store(cache.clock.now().as_millis(), Ordering::Relaxed);
+                followed.heard_at.store(asked_at.as_millis(), Ordering::Relaxed);
                 if std::mem::take(&mut is_cut) {
                     cache.events.emit(Event::LogResumed { tier: Arc::clone(log.tier()) });
                 }
@@ -187,12 +192,12 @@ impl<V: Send + Sync + 'static> Shared<V> {
     }
 
     /// The end of the log is known from now on. What the near tier has from before may be wrong.
-    fn begin(&self, followed: &Followed) {
+    fn begin(&self, followed: &Followed, asked_at: Timestamp) {
         if let Some(near) = &self.near {
             near.drop_values();
         }
         self.tags.forget();
-        followed.heard_at.store(self.clock.now().as_millis(), Ordering::Relaxed);
+        followed.heard_at.store(asked_at.as_millis(), Ordering::Relaxed);
         self.coherence.note_begun();
     }
 

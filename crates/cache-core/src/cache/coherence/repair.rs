@@ -24,7 +24,7 @@ use crate::{
     event::Event,
     key::Key,
     lease::{LeaseToken, Leases},
-    tier::{Condition, Put, PutOutcome, Tier},
+    tier::{Condition, Put, PutOutcome, Scope, Tier},
 };
 
 /// How long a dead repairer holds the others up.
@@ -52,6 +52,22 @@ pub(super) async fn repair<V: Send + Sync + 'static>(
             Err(error) => {
                 tracing::debug!(tier = %repairer.upper.info().name, %error, "cannot repair yet");
                 sleep(RETRY).await;
+            }
+        }
+    }
+}
+
+impl<V: Send + Sync + 'static> Shared<V> {
+    /// Notes in the tiers above the log at `place` that they are right up to `end`, where they have
+    /// no note yet: before this process makes the first copy there.
+    pub(super) async fn keep_first_places(&self, place: usize, end: &Position) {
+        for upper in 0..self.coherence.logs[place].level {
+            let Some(repairer) = Repairer::new(self, place, upper) else { continue };
+            if repairer.upper.info().scope > Scope::Process
+                && let Ok(None) = repairer.place().await
+                && let Err(error) = repairer.keep_place(self, end).await
+            {
+                tracing::debug!(tier = %repairer.upper.info().name, %error, "no place was kept");
             }
         }
     }
