@@ -7,7 +7,7 @@ use crate::{
     key::{Key, Namespace},
 };
 
-/// The most tags that one entry may carry.
+/// The most tags that one entry may carry, one of them the cache's own: callers name 31.
 pub const TAGS_MAX: usize = 32;
 
 /// The longest name of a tag, in bytes of UTF-8.

@@ -43,7 +43,8 @@ pub(crate) static RENEW: LazyLock<Script> = script!("renew");
 pub(crate) static RELEASE: LazyLock<Script> = script!("release");
 
 /// The script by which a program in any language removes a key as this tier does, with a notice in
-/// the log: every cache that follows the log then removes the key from its other tiers as well.
+/// the log: every cache that follows the log then drops its copies. A tier below Redis is not
+/// changed by it.
 ///
 /// ```text
 /// EVAL SCRIPT 4 PREFIX:~log PREFIX:~log:end PREFIX:NAMESPACE PREFIX:NAMESPACE:TEXT

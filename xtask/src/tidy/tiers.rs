@@ -61,6 +61,10 @@ fn every_one_runs_its_suite(repository: &Repository, contract: &Contract) -> Vec
         .collect();
     let mut problems = Vec::new();
     for (file, rust) in repository.rust_files() {
+        // The simulation's logs and leases lose and delay what they are told: that is their use.
+        if contract.suffix != TIER.suffix && file.path.starts_with("crates/cache-sim/") {
+            continue;
+        }
         let tests_begin = first_line_of_tests(file, rust);
         let shipped =
             impls(&rust.code, contract).into_iter().filter(|found| found.line < tests_begin);

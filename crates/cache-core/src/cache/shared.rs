@@ -30,7 +30,7 @@ use crate::{
     layers::Observed,
     load_limit::LoadLimit,
     stack::Stack,
-    tags::{TagMark, Tags},
+    tags::{TAGS_MAX, TagMark, Tags},
 };
 
 pub(super) struct Shared<V> {
@@ -288,6 +288,11 @@ pub(super) fn tags_of(names: &[Arc<str>]) -> Result<Tags> {
         if marks.iter().all(|mark| mark.tag != *tag) {
             marks.push(TagMark { tag: Arc::clone(tag), generation: 0 });
         }
+    }
+    // One place is taken by the note on rules.
+    if marks.len() >= TAGS_MAX {
+        let message = format!("{} tags on one entry are above {}", marks.len(), TAGS_MAX - 1);
+        return Err(Error::new(ErrorKind::TooLarge, message).hint("use fewer"));
     }
     Tags::new(marks)
 }

@@ -4,3 +4,4 @@ mod changes;
 mod repair;
 mod support;
 mod tags;
+mod turns;

@@ -169,3 +169,18 @@ async fn an_upper_tier_that_takes_no_removals_is_not_believed_by_anybody() {
     until(async || reader.stats().await.pending_removals == 0).await;
     assert!(reader.get("k").await.unwrap().is_none());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_clear_is_heard_of_where_the_upper_tier_takes_no_clears() {
+    let ground = Ground::new();
+    let upper = Faults::new();
+    let (writer, reader) = (ground.tall_node(&upper), ground.tall_node(&upper));
+    writer.insert("k", "old".to_owned()).await.unwrap();
+    assert!(reader.get("k").await.unwrap().is_some());
+    upper.writes(Fault::Fail(ErrorKind::ReadOnly));
+    writer.clear().await.unwrap();
+    until(async || reader.get("k").await.unwrap().is_none()).await;
+    upper.heal();
+    until(async || reader.stats().await.pending_removals == 0).await;
+    assert!(reader.get("k").await.unwrap().is_none());
+}

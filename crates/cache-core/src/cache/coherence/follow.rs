@@ -21,6 +21,13 @@ use crate::{
     tier::{Removal, Scope, Tier},
 };
 
+/// Whether tiers above a log have missed a clear of the tier below.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Missed {
+    Surely,
+    Perhaps,
+}
+
 /// How long one reading waits for something new. An empty answer is a sign of life.
 const WAIT: Duration = Duration::from_millis(400);
 
@@ -128,7 +135,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
                 }
                 Change::Clear(namespace) if *namespace == self.namespace => {
                     self.forget_near();
-                    self.clear_above(followed).await;
+                    self.clear_above(followed, Missed::Surely).await;
                 }
                 Change::Key(_) | Change::Clear(_) | Change::Beat => {}
             }
@@ -178,12 +185,17 @@ impl<V: Send + Sync + 'static> Shared<V> {
         }
     }
 
-    async fn clear_above(&self, followed: &Followed) {
+    /// Clears the tiers above the log's that only this process can clear, and has the others told
+    /// before they are believed again: after a clear that was heard of, as nobody knows which of
+    /// them have it; after a gap only where they did not answer, as whoever repairs clears the rest.
+    async fn clear_above(&self, followed: &Followed, missed: Missed) {
         let Some(stack) = &self.stack else { return };
         for (level, tier) in stack.tiers()[..followed.level].iter().enumerate() {
             let is_missed = match tier.info().scope {
                 Scope::Process => tier.clear(&self.namespace).await.is_err(),
-                Scope::Machine | Scope::Network => stack.is_failing(level),
+                Scope::Machine | Scope::Network => {
+                    missed == Missed::Surely || stack.is_failing(level)
+                }
             };
             if is_missed {
                 stack.owe_clear(level, &self.namespace);
@@ -205,7 +217,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
     async fn forget_copies(&self, followed: &Followed) {
         self.forget_near();
         self.tags.forget();
-        self.clear_above(followed).await;
+        self.clear_above(followed, Missed::Perhaps).await;
         self.events.emit(Event::LogGap { tier: Arc::clone(followed.log.tier()) });
         self.events.emit(Event::NearDropped { namespace: self.namespace.as_str().into() });
     }
