@@ -10,7 +10,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::{
     entry::Version,
@@ -56,7 +56,22 @@ struct State {
 struct Debt {
     number: u64,
     version: Option<Version>,
+    missed: Missed,
+    /// From when on the tier is to be told.
+    due: Instant,
 }
+
+/// What a tier has missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Missed {
+    Removal,
+    /// An insert, which was given up and may still arrive, later than what came after it: the tier
+    /// is told a second time.
+    Insert,
+}
+
+/// How long after the tier was told an insert that was given up may still arrive there.
+const LATE: Duration = Duration::from_secs(1);
 
 /// Some debts, as they were at one moment.
 struct Part {
@@ -95,9 +110,10 @@ impl Debts {
         self: &Arc<Self>,
         tier: &Arc<dyn Tier>,
         removals: impl IntoIterator<Item = Removal>,
+        missed: Missed,
         events: &Events,
     ) {
-        self.add(tier, events, |state| removals.into_iter().for_each(|r| state.owe(r)));
+        self.add(tier, events, |state| removals.into_iter().for_each(|r| state.owe(r, missed)));
     }
 
     /// Remembers that `tier` has missed a clear.
@@ -131,7 +147,9 @@ impl Debts {
     fn part(&self) -> Option<Part> {
         let mut state = self.state.lock();
         state.repairing = state.pending() > 0;
-        let keys = state.keys.iter().take(PART_LEN).map(|(key, debt)| (key.clone(), *debt));
+        let now = Instant::now();
+        let due = state.keys.iter().filter(|(_, debt)| debt.due <= now);
+        let keys = due.take(PART_LEN).map(|(key, debt)| (key.clone(), *debt));
         let clears = state.clears.iter().map(|(namespace, number)| (namespace.clone(), *number));
         state.repairing.then(|| Part { clears: clears.collect(), keys: keys.collect() })
     }
@@ -140,8 +158,15 @@ impl Debts {
     fn settle(&self, part: Part) {
         let mut state = self.state.lock();
         for (key, paid) in part.keys {
-            if state.keys.get(&key).is_some_and(|debt| debt.number == paid.number) {
-                state.keys.remove(&key);
+            let Entry::Occupied(mut debt) = state.keys.entry(key) else { continue };
+            if debt.get().number != paid.number {
+                continue;
+            }
+            if paid.missed == Missed::Insert {
+                let due = Instant::now() + LATE;
+                debt.insert(Debt { missed: Missed::Removal, due, ..paid });
+            } else {
+                debt.remove();
             }
         }
         for (namespace, paid) in part.clears {
@@ -186,10 +211,13 @@ impl State {
             || self.clears.keys().any(|n| n.as_str() == key.namespace())
     }
 
-    fn owe(&mut self, Removal { key, version }: Removal) {
+    fn owe(&mut self, Removal { key, version }: Removal, missed: Missed) {
         self.last += 1;
-        let known = self.keys.get(&key).and_then(|debt| debt.version);
-        let debt = Debt { number: self.last, version: version.max(known) };
+        let known = self.keys.get(&key);
+        let version = version.max(known.and_then(|debt| debt.version));
+        // A removal does not make an insert arrive that is still on its way.
+        let missed = known.map_or(missed, |debt| debt.missed.max(missed));
+        let debt = Debt { number: self.last, version, missed, due: Instant::now() };
         self.keys.insert(key, debt);
         if self.keys.len() > KEYS_MAX {
             for key in std::mem::take(&mut self.keys).into_keys() {
@@ -213,6 +241,11 @@ async fn repair(tier: Arc<dyn Tier>, debts: Weak<Debts>, events: Events) {
     let mut delay = RETRY_FIRST;
     let mut told = 0;
     while let Some(part) = debts.upgrade().and_then(|debts| debts.part()) {
+        if part.keys.is_empty() && part.clears.is_empty() {
+            // What is left is to be told a second time, and not yet.
+            sleep(RETRY_FIRST).await;
+            continue;
+        }
         match pay(&*tier, &part).await {
             Ok(()) => {
                 told += part.keys.len() + part.clears.len();

@@ -27,7 +27,7 @@ use crate::{
         Condition, Durability, Lookup, Put, PutOutcome, Removal, Tier, TierInfo, Usage, check_batch,
     },
 };
-use debts::{Debts, Suspicion};
+use debts::{Debts, Missed, Suspicion};
 use faults::Faults;
 use search::Search;
 
@@ -161,7 +161,7 @@ impl Stack {
 
     /// Has the tier at `level` told of `removals` before it is believed again for those keys.
     pub(crate) fn owe(&self, level: usize, removals: impl IntoIterator<Item = Removal>) {
-        self.debts[level].owe(&self.tiers[level], removals, &self.events);
+        self.debts[level].owe(&self.tiers[level], removals, Missed::Removal, &self.events);
     }
 
     /// Has the tier at `level` cleared before it is believed again for keys of `namespace`.
@@ -314,7 +314,7 @@ impl Stack {
                     // What was to be replaced may still be there. A fill replaces nothing wrong.
                     let inserts = batch.into_iter().filter(|p| p.condition == Condition::Always);
                     let missed = inserts.map(|p| Removal { version: p.entry.version, key: p.key });
-                    self.owe(level, missed);
+                    self.debts[level].owe(tier, missed, Missed::Insert, &self.events);
                     if !logged {
                         faults.note(tier, error);
                     }
