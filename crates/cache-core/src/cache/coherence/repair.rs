@@ -136,7 +136,7 @@ impl Repairer {
             }
             // Asked anew each time: a tier that came back with old data has an old place.
             let Some(place) = self.place().await? else {
-                // It is empty, or has never been mended: there is nothing old in it.
+                // It is empty, or has never been mended: what is in it is taken as it is.
                 let end = self.log.end().await?;
                 let Some(cache) = cache.upgrade() else { return Ok(()) };
                 self.keep_place(&cache, &end).await?;
@@ -151,14 +151,25 @@ impl Repairer {
         }
     }
 
+    /// Removes everything of the cache from the upper tier, its notes on tags included.
+    async fn empty<V: Send + Sync + 'static>(&self, cache: &Shared<V>) -> Result<()> {
+        for purpose in ["tags", "tagged"] {
+            self.upper.clear(&cache.namespace.reserved(purpose)).await?;
+        }
+        self.upper.clear(&cache.namespace).await
+    }
+
     /// Removes from the upper tier what the lower one has otherwise, of all that has changed.
     async fn mend<V: Send + Sync + 'static>(&self, cache: &Shared<V>, page: &Page) -> Result<()> {
         let is_cleared = |change: &Change| match change {
             Change::Clear(namespace) => *namespace == cache.namespace,
             Change::Key(_) | Change::Beat => false,
         };
-        if page.gap || page.notices.iter().any(|notice| is_cleared(&notice.change)) {
-            return self.upper.clear(&cache.namespace).await;
+        if page.gap {
+            return self.empty(cache).await;
+        }
+        if page.notices.iter().any(|notice| is_cleared(&notice.change)) {
+            self.upper.clear(&cache.namespace).await?;
         }
         let ours = |key: &Key| key.namespace() == cache.namespace.as_str() || cache.tags.owns(key);
         let mut changed = Changed::new();
