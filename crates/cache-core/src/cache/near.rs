@@ -147,7 +147,7 @@ impl<V: Send + Sync + 'static> Near<V> {
                 None => PutOutcome::Skipped,
             };
             if matches!(outcome, PutOutcome::TooLarge | PutOutcome::Skipped) {
-                self.values.invalidate(key.text());
+                self.forget(key, entry.version);
             }
             outcome
         })

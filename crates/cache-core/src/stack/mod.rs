@@ -50,6 +50,8 @@ pub struct Stack {
     debts: Vec<Arc<Debts>>,
     /// Whether each tier's last read failed.
     failing: Vec<AtomicBool>,
+    /// Whether each tier takes no fills yet: nobody would notice what is missed there.
+    unwatched: Vec<AtomicBool>,
     clock: Arc<dyn Clock>,
     events: Events,
     readers: Readers,
@@ -109,12 +111,14 @@ impl Stack {
             patience: None,
         };
         let debts = tiers.iter().map(|_| Arc::default()).collect();
-        let failing = tiers.iter().map(|_| AtomicBool::new(false)).collect();
+        let [failing, unwatched] =
+            [(); 2].map(|()| tiers.iter().map(|_| AtomicBool::new(false)).collect());
         Ok(Self {
             info,
             tiers,
             debts,
             failing,
+            unwatched,
             clock,
             events: Events::new(),
             readers: Readers::Unknown,
@@ -144,6 +148,24 @@ impl Stack {
     /// Whether the last read of the tier at `level` failed.
     pub(crate) fn is_failing(&self, level: usize) -> bool {
         self.failing[level].load(Ordering::Relaxed)
+    }
+
+    /// Has the tier at `level` take no fills until it is [`watched`](Self::watched).
+    pub(crate) fn unwatched(&self, level: usize) {
+        self.unwatched[level].store(true, Ordering::Relaxed);
+    }
+
+    /// From now on what the tier at `level` misses is noticed.
+    pub(crate) fn watched(&self, level: usize) {
+        self.unwatched[level].store(false, Ordering::Relaxed);
+    }
+
+    /// The answer of the tier at `level`, without a fence where it takes no fills.
+    fn fenced(&self, level: usize, lookup: Lookup) -> Lookup {
+        if self.unwatched[level].load(Ordering::Relaxed) {
+            return Lookup { fence: Fence::unread(), ..lookup };
+        }
+        lookup
     }
 
     /// Remembers how a read of the tier at `level` ended.
@@ -199,7 +221,7 @@ impl Stack {
             let answer = tier.get(key).await;
             self.note_read(level, answer.is_err());
             match answer {
-                Ok(lookup) => search.take(level, lookup, &read),
+                Ok(lookup) => search.take(level, self.fenced(level, lookup), &read),
                 Err(error) => {
                     search.pass();
                     faults.note(tier, error);
@@ -245,7 +267,7 @@ impl Stack {
             match answer {
                 Ok(lookups) => {
                     for (i, lookup) in open.into_iter().zip(lookups) {
-                        searches[i].take(level, lookup, &read);
+                        searches[i].take(level, self.fenced(level, lookup), &read);
                     }
                 }
                 Err(error) => {

@@ -63,7 +63,7 @@ pub(super) async fn follow<V: Send + Sync + 'static>(cache: Weak<Shared<V>>, pla
                 delay = RETRY_FIRST;
                 quiet = if page.notices.is_empty() { quiet + WAIT } else { Duration::ZERO };
                 if at.is_none() {
-                    cache.keep_first_places(place, &page.next).await;
+                    cache.keep_first_places(place, Some(&page.next)).await;
                     cache.begin(followed, asked_at);
                 } else if page.gap {
                     cache.forget_copies(followed).await;
@@ -87,6 +87,10 @@ pub(super) async fn follow<V: Send + Sync + 'static>(cache: Weak<Shared<V>>, pla
                 if since && !std::mem::replace(&mut is_cut, true) {
                     let tier = Arc::clone(log.tier());
                     cache.events.emit(Event::LogCut { tier, error: error.to_string().into() });
+                }
+                if at.is_none() {
+                    // A tier that has its place needs no log to take copies.
+                    cache.keep_first_places(place, None).await;
                 }
                 drop(cache);
                 sleep(delay).await;

@@ -233,6 +233,9 @@ impl<V: Send + Sync + 'static> Shared<V> {
             tokio::spawn(async move { stop.run_until_cancelled(following).await });
             for upper in 0..log.level {
                 if stack.tiers()[upper].info().scope > Scope::Process {
+                    // What is copied there before its place in the log is kept would be compared by
+                    // nobody.
+                    stack.unwatched(upper);
                     let stop = self.coherence.stop.clone();
                     let repairing = repair::repair(Arc::downgrade(self), place, upper);
                     tokio::spawn(async move { stop.run_until_cancelled(repairing).await });

@@ -20,7 +20,7 @@ use crate::{
     cache::shared::Shared,
     codec::RAW_ID,
     entry::{Entry, TTL_MAX, Ttl},
-    error::Result,
+    error::{Error, ErrorKind, Result},
     event::Event,
     key::Key,
     lease::{LeaseToken, Leases},
@@ -58,14 +58,13 @@ pub(super) async fn repair<V: Send + Sync + 'static>(
 }
 
 impl<V: Send + Sync + 'static> Shared<V> {
-    /// Notes in the tiers above the log at `place` that they are right up to `end`, where they have
-    /// no note yet: before this process makes the first copy there.
-    pub(super) async fn keep_first_places(&self, place: usize, end: &Position) {
+    /// Sees to it that the tiers above the log at `place` have a place in it before the first copy
+    /// is made there: `end`, if that is known, where they have none yet.
+    pub(super) async fn keep_first_places(&self, place: usize, end: Option<&Position>) {
         for upper in 0..self.coherence.logs[place].level {
             let Some(repairer) = Repairer::new(self, place, upper) else { continue };
             if repairer.upper.info().scope > Scope::Process
-                && let Ok(None) = repairer.place().await
-                && let Err(error) = repairer.keep_place(self, end).await
+                && let Err(error) = repairer.keep_first_place(self, end).await
             {
                 tracing::debug!(tier = %repairer.upper.info().name, %error, "no place was kept");
             }
@@ -76,6 +75,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
 /// What a turn of repairing works with. Holds no cache.
 struct Repairer {
     log: Arc<dyn Log>,
+    level: usize,
     upper: Arc<dyn Tier>,
     lower: Arc<dyn Tier>,
     leases: Option<Arc<dyn Leases>>,
@@ -95,6 +95,7 @@ impl Repairer {
         let text = format!("{} by {}", tiers[upper].info().name, lower.info().name);
         Some(Self {
             log: Arc::clone(&followed.log),
+            level: upper,
             upper: Arc::clone(&tiers[upper]),
             leases: lower.leases(),
             key: cache.namespace.reserved("repair").key(&text).ok()?,
@@ -139,7 +140,7 @@ impl Repairer {
                 // It is empty, or has never been mended: what is in it is taken as it is.
                 let end = self.log.end().await?;
                 let Some(cache) = cache.upgrade() else { return Ok(()) };
-                self.keep_place(&cache, &end).await?;
+                self.keep_first_place(&cache, Some(&end)).await?;
                 continue;
             };
             let page = self.log.read(&place, WAIT).await?;
@@ -195,6 +196,21 @@ impl Repairer {
         Ok(entry.and_then(|entry| str::from_utf8(&entry.payload).ok().map(Position::new)))
     }
 
+    async fn keep_first_place<V: Send + Sync + 'static>(
+        &self,
+        cache: &Shared<V>,
+        end: Option<&Position>,
+    ) -> Result<()> {
+        if self.place().await?.is_none() {
+            let Some(end) = end else { return Ok(()) };
+            self.keep_place(cache, end).await?;
+        }
+        if let Some(stack) = &cache.stack {
+            stack.watched(self.level);
+        }
+        Ok(())
+    }
+
     /// Keeps the place as a fill: it makes no copy wrong, so nobody needs to be told of it.
     async fn keep_place<V: Send + Sync + 'static>(
         &self,
@@ -208,7 +224,8 @@ impl Repairer {
         let put = Put { key: self.key.clone(), entry, condition };
         let outcomes = self.upper.put_many(&[put]).await?;
         if outcomes != [PutOutcome::Stored] {
-            tracing::debug!(?outcomes, "the place of the repair was not kept");
+            let message = format!("the place of the repair was not kept: {outcomes:?}");
+            return Err(Error::new(ErrorKind::Unavailable, message));
         }
         Ok(())
     }
