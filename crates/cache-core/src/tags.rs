@@ -35,7 +35,11 @@ fn check(tag: &str) -> Result<()> {
     if !tag.is_empty() && tag.len() <= TAG_LEN_MAX {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::InvalidKey, format!("a tag of {} bytes", tag.len()))
+    let message = match tag.len() {
+        0 => "the tag is empty".to_owned(),
+        len => format!("a tag of {len} bytes"),
+    };
+    Err(Error::new(ErrorKind::InvalidKey, message)
         .hint(format!("name it with 1 to {TAG_LEN_MAX} bytes")))
 }
 

@@ -4,8 +4,9 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use cache_core::{
-    Change, Clock, Condition, Key, Leases, Log, Lookup, Namespace, Page, Position, Put, PutOutcome,
-    Removal, Result, Tags, Tier, TierInfo, Usage,
+    Change, Clock, CodecId, Condition, Entry, Fence, Key, Leases, Log, Lookup, Namespace, Page,
+    Position, Put, PutOutcome, Removal, Result, TTL_MAX, Tags, Tier, TierExt, TierInfo, Ttl, Usage,
+    generation_key,
 };
 
 use crate::plan::Plan;
@@ -151,13 +152,30 @@ impl Broken {
         let namespace = Namespace::from_escaped(key.namespace()).expect("a key's namespace is one");
         let mut marks = tags.marks().to_vec();
         for mark in &mut marks {
-            let key = namespace.reserved("tags").key(&mark.tag).expect("a tag makes a key");
-            let found = self.inner.get(&key).await.ok().and_then(|lookup| lookup.entry);
-            let bytes = found.and_then(|entry| entry.payload.first_chunk().copied());
-            mark.generation = bytes.map_or(mark.generation, u64::from_be_bytes);
+            // The cache's own note on rules is no tag's.
+            let Ok(key) = generation_key(&namespace, &mark.tag) else { continue };
+            if let Ok(lookup) = self.inner.get(&key).await {
+                mark.generation = match lookup.entry {
+                    Some(entry) => number(&entry).unwrap_or(mark.generation),
+                    None => self.make(key, lookup.fence, mark.generation + 1).await,
+                };
+            }
         }
         Tags::new(marks).expect("there are as many as before")
     }
+
+    /// Makes a generation where there is none, as whoever reads one does.
+    async fn make(&self, key: Key, fence: Fence, generation: u64) -> u64 {
+        let payload = generation.to_be_bytes().to_vec().into();
+        let entry = Entry::new(payload, CodecId(4), self.clock.now(), Ttl::fresh(TTL_MAX));
+        // Where it cannot be made, the entry is dead, and the bug does no harm this time.
+        let _ = self.inner.fill(key, entry, fence).await;
+        generation
+    }
+}
+
+fn number(entry: &Entry) -> Option<u64> {
+    entry.payload.first_chunk().copied().map(u64::from_be_bytes)
 }
 
 #[deny(clippy::missing_trait_methods)]
