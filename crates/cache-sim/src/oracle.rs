@@ -267,7 +267,10 @@ impl Oracle {
     /// it failed since.
     pub fn process_ended(&mut self, process: ProcessId, writes_failed: u64) {
         for change in self.changes.iter_mut().filter(|change| change.process == process) {
-            let open = !matches!(change.end, Some((_, Outcome::Done | Outcome::Heard)));
+            let ended = matches!(change.end, Some((_, Outcome::Done | Outcome::Heard)));
+            // An insert whose tags cannot be read fails before any write.
+            let may_fail_early = self.plan.tags && matches!(change.what, What::Insert(_));
+            let open = !ended && !may_fail_early;
             if open && change.failed_before == writes_failed {
                 change.end = Some((self.now, Outcome::Done));
             }
