@@ -2,7 +2,7 @@
 //! what the log costs the writers.
 //!
 //! ```sh
-//! cargo run --release -p cache-postgres --example log_cost
+//! cargo run --release -p cache-postgres --example postgres_log_cost
 //! ```
 
 use std::{
@@ -19,7 +19,7 @@ use cache_postgres::{PostgresConfig, PostgresLogging, PostgresTier};
 use futures::future::try_join_all;
 
 const CALLERS: usize = 64;
-const ROUND: Duration = Duration::from_secs(2);
+const ROUND: Duration = Duration::from_millis(500);
 const ROUNDS: usize = 5;
 
 #[tokio::main]

@@ -1,7 +1,7 @@
 //! What the log costs: removals and inserts a second with it and without, side by side in turns.
 //!
 //! ```text
-//! REDIS_URL=redis://127.0.0.1:6379 cargo run --release -p cache-redis --example log_cost
+//! REDIS_URL=redis://127.0.0.1:6379 cargo run --release -p cache-redis --example redis_log_cost
 //! ```
 //!
 //! It leaves a log and a control key under a prefix of its own, so give it a server for tests.
