@@ -246,7 +246,7 @@ impl Stack {
         &self.cache
     }
 
-    /// The cache, and each tier below the near one alone: an acknowledged write must be in all.
+    /// The cache, and each tier below the near one alone: an acknowledged write must be found in the first and the last.
     ///
     /// # Errors
     ///

@@ -211,7 +211,10 @@ mod tests {
         assert_eq!(tally.operations, tally.successes);
         assert_eq!(tally.latency().count(), tally.successes);
         assert_eq!((tally.lost, tally.wrong), (0, 0));
-        assert_eq!(subject.lost_writes(subject.cache()).await.unwrap(), 0);
+        assert_eq!(
+            subject.lost_writes(subject.cache(), crate::load::Found::Everything).await.unwrap(),
+            0
+        );
     }
 
     #[tokio::test]
@@ -233,13 +236,19 @@ mod tests {
         let (mine, other) = (&subject.keys()[0], subject.caller());
         let write = other.perform(crate::scenario::Operation::Write(0)).await;
         assert_eq!(write.outcome, super::super::Outcome::Right { loaded: false });
-        assert_eq!(subject.lost_writes(subject.cache()).await.unwrap(), 0);
+        assert_eq!(
+            subject.lost_writes(subject.cache(), crate::load::Found::Everything).await.unwrap(),
+            0
+        );
 
         // Another key's value under this key.
         let foreign = Market::shipped().unwrap().sample(100).unwrap()[1].clone();
         subject.cache().insert(mine, foreign).await.unwrap();
         let read = other.perform(crate::scenario::Operation::Read(0)).await;
         assert_eq!(read.outcome, super::super::Outcome::Wrong);
-        assert_eq!(subject.lost_writes(subject.cache()).await.unwrap(), 1);
+        assert_eq!(
+            subject.lost_writes(subject.cache(), crate::load::Found::Everything).await.unwrap(),
+            1
+        );
     }
 }

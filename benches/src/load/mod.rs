@@ -12,7 +12,7 @@ use cache_core::{CacheStats, TierStats};
 
 pub use closed_loop::{Phase, Stop, drive};
 pub use ledger::Ledger;
-pub use subject::{Caller, Outcome, Performed, Subject};
+pub use subject::{Caller, Found, Outcome, Performed, Subject};
 pub use tally::Tally;
 
 use crate::{
@@ -85,8 +85,14 @@ pub async fn measure(
 
     let measured = Measured::take(&subject, scenario, effort, seed, stop).await;
     let mut lost_writes = 0;
-    for view in stack.views()? {
-        lost_writes += subject.lost_writes(&view).await?;
+    let views = stack.views()?;
+    for (place, view) in views.iter().enumerate() {
+        let found = match place {
+            0 => Found::Everything,
+            _ if place == views.len() - 1 => Found::Everything,
+            _ => Found::Copies,
+        };
+        lost_writes += subject.lost_writes(view, found).await?;
     }
     stack.cache().clear().await?;
     // What hangs is counted as lost already, and would not end now either.

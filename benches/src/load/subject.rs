@@ -102,15 +102,26 @@ impl Subject {
     /// # Cancel safety
     ///
     /// A dropped future changes nothing.
-    pub async fn lost_writes(&self, view: &Cache<Bar>) -> cache_core::Result<u64> {
+    pub async fn lost_writes(&self, view: &Cache<Bar>, expected: Found) -> cache_core::Result<u64> {
         let mut lost = 0;
         for (key, hit) in view.get_many(&self.keys).await?.into_iter().enumerate() {
             let right = hit.as_ref().is_none_or(|hit| hit.is_of(&self.source.bars[key]));
             let found = hit.map(|hit| hit.revision);
-            lost += u64::from(!right || !self.ledger.allows(key, found));
+            let may_lack = found.is_none() && expected == Found::Copies;
+            lost += u64::from(!right || !(may_lack || self.ledger.allows(key, found)));
         }
         Ok(lost)
     }
+}
+
+/// What a view on a stack has to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Every write that was acknowledged.
+    Everything,
+    /// Copies of what the tier below has, or nothing: where two writes at the same time ended in
+    /// another order than below, the copy is removed.
+    Copies,
 }
 
 /// One of those who load a [`Subject`].

@@ -29,7 +29,7 @@ fn a_removal_names_keys_or_the_tags_of_a_namespace() {
     home.run(["remove", "a", "--all-of"]).refused(2, "--all-of");
     home.run(["remove", "a", "--namespace", "price", "--tag", "tech"]).refused(2, "--tag");
     let tagged = |tag: &str| home.run(["remove", "--namespace", "price", "--tag", tag]);
-    tagged("").refused(2, "a tag of 0 bytes");
+    tagged("").refused(2, "the tag is empty");
     tagged(&long).refused(2, "a tag of 129 bytes");
     home.run(["remove", "--namespace", "", "--tag", "t"]).refused(2, "the namespace is empty");
     home.run(["put", "a", "1", "--tag", &long]).refused(2, "a tag of 129 bytes");
