@@ -1,6 +1,6 @@
 //! Which keys have gone not long ago.
 
-use super::random::mix;
+use super::numbers::mix;
 
 /// Places of a bucket: with 8 bytes each, a bucket is one cache line.
 const BUCKET_LEN: usize = 8;

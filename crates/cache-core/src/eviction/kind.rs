@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::EvictionPolicy;
 use super::aging_lfu::AgingLfu;
+use super::arc::Arc;
 use super::fifo::Fifo;
 use super::lfu::Lfu;
 use super::lru::Lru;
@@ -11,6 +12,7 @@ use super::random::Random;
 use super::s3_fifo::S3Fifo;
 use super::sieve::Sieve;
 use super::ttl::Ttl;
+use super::w_tiny_lfu::WTinyLfu;
 use crate::error::{Error, ErrorKind};
 
 /// The policies that there are, by the names that a configuration file has for them.
@@ -33,6 +35,10 @@ pub enum Eviction {
     S3Fifo,
     /// `sieve`: a hand spares who was read since it last came by.
     Sieve,
+    /// `w-tinylfu`: newcomers must have been asked for more often than whom they would replace.
+    WTinyLfu,
+    /// `arc`: those that came once and those that came again, in shares that are learnt.
+    Arc,
     /// `random`: any.
     Random,
 }
@@ -47,6 +53,8 @@ impl Eviction {
         Self::Ttl,
         Self::S3Fifo,
         Self::Sieve,
+        Self::WTinyLfu,
+        Self::Arc,
         Self::Random,
     ];
 
@@ -61,6 +69,8 @@ impl Eviction {
             Self::Ttl => "ttl",
             Self::S3Fifo => "s3-fifo",
             Self::Sieve => "sieve",
+            Self::WTinyLfu => "w-tinylfu",
+            Self::Arc => "arc",
             Self::Random => "random",
         }
     }
@@ -77,6 +87,8 @@ impl Eviction {
             Self::Ttl => Box::new(Ttl::new()),
             Self::S3Fifo => Box::new(S3Fifo::new()),
             Self::Sieve => Box::new(Sieve::new()),
+            Self::WTinyLfu => Box::new(WTinyLfu::new(seed)),
+            Self::Arc => Box::new(Arc::new()),
             Self::Random => Box::new(Random::new(seed)),
         }
     }

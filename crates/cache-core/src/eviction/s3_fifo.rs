@@ -1,5 +1,6 @@
 use super::ghost::Ghost;
-use super::queue::{Queue, Slots};
+use super::part::{self, Part};
+use super::queue::Slots;
 use super::{EvictionPolicy, ReadCounts, Reads, Resident, Slot};
 
 /// Reads are counted up to here.
@@ -28,36 +29,19 @@ pub(super) struct S3Fifo {
     small: Part,
     main: Part,
     ghost: Ghost,
+    small_capacity: u64,
+    main_capacity: u64,
     /// Whether anything was ever evicted: until then, newcomers fill the main queue as well.
     full: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Record {
-    hash: u64,
-    weight: u32,
-    home: Home,
-}
+type Record = part::Record<Home>;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Home {
     #[default]
     Small,
     Main,
-}
-
-/// A queue with its share of the capacity.
-#[derive(Debug)]
-struct Part {
-    queue: Queue,
-    weight: u64,
-    capacity: u64,
-}
-
-impl Part {
-    const fn new() -> Self {
-        Self { queue: Queue::new(), weight: 0, capacity: 0 }
-    }
 }
 
 impl S3Fifo {
@@ -67,45 +51,38 @@ impl S3Fifo {
             small: Part::new(),
             main: Part::new(),
             ghost: Ghost::new(),
+            small_capacity: 0,
+            main_capacity: 0,
             full: false,
         }
     }
 
-    fn part(&mut self, home: Home) -> &mut Part {
-        match home {
+    #[inline]
+    fn part(&mut self, home: Home) -> (&mut Part, &mut Slots<Record>) {
+        let part = match home {
             Home::Small => &mut self.small,
             Home::Main => &mut self.main,
-        }
+        };
+        (part, &mut self.slots)
     }
 
     #[inline]
     fn enter(&mut self, home: Home, slot: Slot) {
-        let record = self.slots.get_mut(slot);
-        record.home = home;
-        let weight = u64::from(record.weight);
-        let part = match home {
-            Home::Small => &mut self.small,
-            Home::Main => &mut self.main,
-        };
-        part.weight += weight;
-        part.queue.push_back(&mut self.slots, slot);
+        self.slots.get_mut(slot).home = home;
+        let (part, slots) = self.part(home);
+        part.push_back(slots, slot);
     }
 
     #[inline]
     fn leave(&mut self, slot: Slot) {
-        let Record { home, weight, .. } = *self.slots.get(slot);
-        let part = match home {
-            Home::Small => &mut self.small,
-            Home::Main => &mut self.main,
-        };
-        part.weight -= u64::from(weight);
-        part.queue.unlink(&mut self.slots, slot);
+        let (part, slots) = self.part(self.slots.get(slot).home);
+        part.unlink(slots, slot);
     }
 
     /// The first of the small queue that was not read enough; on the way, the others move to the main
     /// queue.
     fn evict_small(&mut self, reads: &dyn ReadCounts) -> Option<Slot> {
-        while let Some(slot) = self.small.queue.front() {
+        while let Some(slot) = self.small.front() {
             self.leave(slot);
             if reads.get(slot) < READS_TO_MAIN {
                 self.ghost.note(self.slots.get(slot).hash);
@@ -121,17 +98,17 @@ impl S3Fifo {
     fn evict_main(&mut self, reads: &dyn ReadCounts) -> Option<Slot> {
         // Readers count on while the queue turns: it gives up after as many rounds as there are
         // counts.
-        let turns = u64::from(self.main.queue.len()) * u64::from(READS_MAX);
+        let turns = u64::from(self.main.len()) * u64::from(READS_MAX);
         for _ in 0..turns {
-            let slot = self.main.queue.front()?;
+            let slot = self.main.front()?;
             let count = reads.get(slot);
             if count == 0 {
                 break;
             }
             reads.set(slot, count.min(READS_MAX) - 1);
-            self.main.queue.move_to_back(&mut self.slots, slot);
+            self.main.move_to_back(&mut self.slots, slot);
         }
-        let slot = self.main.queue.front()?;
+        let slot = self.main.front()?;
         self.leave(slot);
         Some(slot)
     }
@@ -143,14 +120,14 @@ impl EvictionPolicy for S3Fifo {
     }
 
     fn set_capacity(&mut self, capacity: u64) {
-        self.small.capacity = capacity / 10;
-        self.main.capacity = capacity - self.small.capacity;
+        self.small_capacity = capacity / 10;
+        self.main_capacity = capacity - self.small_capacity;
     }
 
     fn insert(&mut self, slot: Slot, record: Resident) {
         let Resident { hash, weight, .. } = record;
         self.slots.put(slot, Record { hash, weight, home: Home::Small });
-        let filling = !self.full && self.small.weight >= self.small.capacity;
+        let filling = !self.full && self.small.weight() >= self.small_capacity;
         let home = if filling || self.ghost.take(hash) { Home::Main } else { Home::Small };
         self.enter(home, slot);
     }
@@ -158,11 +135,8 @@ impl EvictionPolicy for S3Fifo {
     fn read(&mut self, _: Slot) {}
 
     fn update(&mut self, slot: Slot, record: Resident) {
-        let known = self.slots.get_mut(slot);
-        let (before, home) = (u64::from(known.weight), known.home);
-        known.weight = record.weight;
-        let part = self.part(home);
-        part.weight = part.weight - before + u64::from(record.weight);
+        let (part, slots) = self.part(self.slots.get(slot).home);
+        part.weigh(slots, slot, record.weight);
     }
 
     fn remove(&mut self, slot: Slot) {
@@ -171,9 +145,9 @@ impl EvictionPolicy for S3Fifo {
 
     fn evict(&mut self, _: Option<&Resident>, reads: &dyn ReadCounts) -> Option<Slot> {
         self.full = true;
-        let records = self.small.queue.len() + self.main.queue.len();
+        let records = self.small.len() + self.main.len();
         self.ghost.set_limit(records - records / 10);
-        if self.main.weight <= self.main.capacity
+        if self.main.weight() <= self.main_capacity
             && let Some(slot) = self.evict_small(reads)
         {
             return Some(slot);
