@@ -1,11 +1,26 @@
 //! Which record goes when room is needed.
 
+mod aging_lfu;
+mod fifo;
+mod ghost;
+mod kind;
+mod lfu;
+mod lru;
+mod queue;
+mod random;
+mod replay;
+mod s3_fifo;
+mod sieve;
+mod ttl;
+
 use std::fmt;
 
+pub use self::kind::Eviction;
+pub use self::replay::Replay;
 use crate::clock::Timestamp;
 
 /// Where a record lies in the cache that the policy serves: a small number, used again after the
-/// record has gone.
+/// record has gone. Policies keep flat tables by it, so the cache gives out the lowest that is free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot(pub u32);
 
@@ -69,7 +84,8 @@ pub trait EvictionPolicy: Send + Sync + fmt::Debug {
     /// A record was read. Only called where [`reads`](Self::reads) says [`Reads::Told`].
     fn read(&mut self, slot: Slot);
 
-    /// A record was written anew in its place. That counts as a read as well.
+    /// A record was written anew in its place. That counts as a read as well; where reads are
+    /// [counted](Reads::Counted), the cache counts it.
     fn update(&mut self, slot: Slot, record: Resident);
 
     /// A record was removed by its owner, or has expired: it leaves no trace in the history.

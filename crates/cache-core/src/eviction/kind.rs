@@ -1,0 +1,136 @@
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use super::EvictionPolicy;
+use super::aging_lfu::AgingLfu;
+use super::fifo::Fifo;
+use super::lfu::Lfu;
+use super::lru::Lru;
+use super::random::Random;
+use super::s3_fifo::S3Fifo;
+use super::sieve::Sieve;
+use super::ttl::Ttl;
+use crate::error::{Error, ErrorKind};
+
+/// The policies that there are, by the names that a configuration file has for them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+#[non_exhaustive]
+pub enum Eviction {
+    /// `lru`: the least recently read goes first.
+    Lru,
+    /// `lfu`: the least frequently read goes first. Nothing is ever forgotten.
+    Lfu,
+    /// `lfu-aging`: the least frequently read goes first, and what was hot once is forgotten.
+    AgingLfu,
+    /// `fifo`: the first in goes first.
+    Fifo,
+    /// `ttl`: the nearest deadline goes first.
+    Ttl,
+    /// `s3-fifo`: newcomers prove themselves in a small queue. The default.
+    #[default]
+    S3Fifo,
+    /// `sieve`: a hand spares who was read since it last came by.
+    Sieve,
+    /// `random`: any.
+    Random,
+}
+
+impl Eviction {
+    /// Each of them.
+    pub const ALL: &[Self] = &[
+        Self::Lru,
+        Self::Lfu,
+        Self::AgingLfu,
+        Self::Fifo,
+        Self::Ttl,
+        Self::S3Fifo,
+        Self::Sieve,
+        Self::Random,
+    ];
+
+    /// Its name, as in a configuration file.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Lru => "lru",
+            Self::Lfu => "lfu",
+            Self::AgingLfu => "lfu-aging",
+            Self::Fifo => "fifo",
+            Self::Ttl => "ttl",
+            Self::S3Fifo => "s3-fifo",
+            Self::Sieve => "sieve",
+            Self::Random => "random",
+        }
+    }
+
+    /// One such policy, for one cache or one shard of it. Those that draw random numbers draw them
+    /// from `seed` only.
+    #[must_use]
+    pub fn policy(self, seed: u64) -> Box<dyn EvictionPolicy> {
+        match self {
+            Self::Lru => Box::new(Lru::new()),
+            Self::Lfu => Box::new(Lfu::new()),
+            Self::AgingLfu => Box::new(AgingLfu::new()),
+            Self::Fifo => Box::new(Fifo::new()),
+            Self::Ttl => Box::new(Ttl::new()),
+            Self::S3Fifo => Box::new(S3Fifo::new()),
+            Self::Sieve => Box::new(Sieve::new()),
+            Self::Random => Box::new(Random::new(seed)),
+        }
+    }
+}
+
+impl fmt::Display for Eviction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Eviction {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        Self::ALL.iter().find(|policy| policy.as_str() == text).copied().ok_or_else(|| {
+            let names: Vec<_> = Self::ALL.iter().map(|policy| policy.as_str()).collect();
+            Error::new(ErrorKind::Config, format!("`{text}` is no eviction policy"))
+                .hint(format!("write one of: {}", names.join(", ")))
+        })
+    }
+}
+
+impl TryFrom<String> for Eviction {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self, Error> {
+        text.parse()
+    }
+}
+
+impl From<Eviction> for String {
+    fn from(policy: Eviction) -> Self {
+        policy.as_str().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_policy_is_read_back_from_its_name() {
+        for policy in Eviction::ALL {
+            assert_eq!(policy.to_string().parse::<Eviction>().expect("its own name"), *policy);
+            let json = serde_json::to_string(policy).expect("a string");
+            assert_eq!(json, format!("\"{policy}\""));
+            assert_eq!(serde_json::from_str::<Eviction>(&json).expect("its own name"), *policy);
+        }
+    }
+
+    #[test]
+    fn a_wrong_name_is_answered_with_the_right_ones() {
+        let error = "mru".parse::<Eviction>().expect_err("no such policy").to_string();
+        assert!(error.contains("`mru`") && error.contains("s3-fifo"), "{error}");
+    }
+}
