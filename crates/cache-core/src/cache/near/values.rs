@@ -21,7 +21,7 @@ impl<V: Send + Sync + 'static> Values<V> {
     pub(super) fn new(config: &NearConfig, clock: &Arc<dyn Clock>) -> Self {
         let NearConfig { bytes_max: capacity, entries_max, eviction, seed, .. } = *config;
         match eviction {
-            Eviction::Lru => Self::Moka(Moka::new(config, Arc::clone(clock))),
+            Eviction::Lru | Eviction::WTinyLfu => Self::Moka(Moka::new(config, Arc::clone(clock))),
             _ => {
                 let quotas = Vec::new();
                 let config = EngineConfig { capacity, entries_max, eviction, quotas, seed };
