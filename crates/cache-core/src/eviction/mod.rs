@@ -1,5 +1,6 @@
 //! Which record goes when room is needed.
 
+mod adaptive_s3_fifo;
 mod aging_lfu;
 mod arc;
 mod fifo;
@@ -13,6 +14,7 @@ mod queue;
 mod random;
 mod replay;
 mod s3_fifo;
+mod s3_queues;
 mod sieve;
 mod sketch;
 mod ttl;
