@@ -283,7 +283,7 @@ fn run(
     let done: Option<Vec<_>> = thread::scope(|scope| {
         let points = &*points;
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| work(points))).collect();
-        let results = workers.into_iter().map(|worker| worker.join());
+        let results = workers.into_iter().map(thread::ScopedJoinHandle::join);
         // A worker's panic goes on in its caller.
         results
             .map(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))

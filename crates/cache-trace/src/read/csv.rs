@@ -8,7 +8,7 @@ use std::{
 
 use csv::{ByteRecord, ErrorKind as CsvErrorKind, ReaderBuilder, Trim};
 
-use super::{Fault, LINE_LEN_MAX, hash, keys::check_text};
+use super::{Fault, LINE_LEN_MAX, hash, is, keys::check_text};
 use crate::trace::{Columns, Request, Trace, TraceBuilder};
 
 /// What the `csv` crate may have read ahead of the record that it hands out.
@@ -158,9 +158,7 @@ fn twice(heading: &str) -> Fault {
 fn explain(error: csv::Error, line: u64) -> Fault {
     let line = error.position().map_or(line, csv::Position::line);
     match error.into_kind() {
-        CsvErrorKind::Io(error) if error.get_ref().is_some_and(|inner| inner.is::<TooLong>()) => {
-            Fault::too_long(line)
-        }
+        CsvErrorKind::Io(error) if is::<TooLong>(&error) => Fault::too_long(line),
         CsvErrorKind::Io(error) => Fault::Io(error),
         CsvErrorKind::UnequalLengths { expected_len, len, .. } => {
             let message = format!("{len} fields, where the heading has {expected_len}");

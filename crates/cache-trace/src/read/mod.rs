@@ -139,7 +139,7 @@ impl Fault {
 
     fn of(self, name: &str) -> Error {
         match self {
-            Self::Io(error) if error.get_ref().is_some_and(|inner| inner.is::<Stopped>()) => {
+            Self::Io(error) if is::<Stopped>(&error) => {
                 Error::new(ErrorKind::Closed, format!("reading `{name}` was stopped"))
             }
             Self::Io(error) => cannot_read(name, error),
@@ -189,6 +189,11 @@ impl<R: Read> Read for Watched<'_, R> {
         self.bytes += len as u64;
         if (self.advanced)(self.bytes) { Ok(len) } else { Err(io::Error::other(Stopped)) }
     }
+}
+
+/// Whether a reader of ours has failed on purpose.
+fn is<E: std::error::Error + 'static>(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<E>)
 }
 
 #[derive(Debug)]
