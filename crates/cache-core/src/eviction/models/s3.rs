@@ -138,11 +138,8 @@ impl EvictionPolicy for AdaptiveS3Fifo {
 
     fn set_capacity(&mut self, capacity: u64) {
         let before = std::mem::replace(&mut self.capacity, capacity);
-        if before == 0 {
-            self.set_small(capacity / 10);
-        } else {
-            self.set_small(self.small_capacity * capacity / before);
-        }
+        let kept = (self.small_capacity * capacity).checked_div(before);
+        self.set_small(kept.unwrap_or(capacity / 10));
     }
 
     fn insert(&mut self, slot: Slot, record: Resident) {
