@@ -9,6 +9,9 @@ use super::hit_ratio;
 
 const REQUESTS: usize = 60_000;
 
+/// Makes traffic of one kind.
+type Make = fn(&mut SmallRng) -> Vec<u64>;
+
 /// Each key comes twice, up to 800 requests apart, and never again.
 fn twice(random: &mut SmallRng) -> Vec<u64> {
     let mut due = BTreeMap::new();
@@ -81,7 +84,7 @@ fn popular(random: &mut SmallRng) -> u64 {
 
 #[test]
 fn the_default_is_never_far_below_lru_on_made_traffic() {
-    let kinds: [(&str, fn(&mut SmallRng) -> Vec<u64>); 5] = [
+    let kinds: [(&str, Make); 5] = [
         ("twice", twice),
         ("bursts", bursts),
         ("drift", drift),
