@@ -30,7 +30,7 @@ fn signed(moment: Timestamp) -> i64 {
 }
 
 /// When a value was made, and until when it counts as fresh.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Times {
     pub(super) created_at: Timestamp,
     pub(super) fresh_until: Timestamp,

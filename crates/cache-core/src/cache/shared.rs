@@ -113,7 +113,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
     pub(super) fn near_for(&self, text: &str, rule: &Rule) -> Glance<V> {
         match rule.copies {
             Copies::All => self.glance(text, |value, now| {
-                value.is_fresh(now) || (rule.at_once.is_some() && value.value.is_some())
+                value.is_fresh(now) || (rule.at_once.is_some() && value.value().is_some())
             }),
             Copies::Shared => Glance::Miss,
         }
@@ -153,7 +153,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
     /// Whether a value of the near tier may be an answer, as far as other keys' and other processes'
     /// changes go.
     fn may_serve(&self, value: &NearValue<V>, now: Timestamp) -> bool {
-        let is_live = || value.tagged.as_ref().is_none_or(|tagged| self.tags.is_live(tagged));
+        let is_live = || value.tagged().is_none_or(|tagged| self.tags.is_live(tagged));
         self.coherence.allows_near(now) && is_live()
     }
 
