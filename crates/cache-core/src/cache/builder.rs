@@ -9,7 +9,7 @@ use tokio_util::task::TaskTracker;
 use super::{
     Cache,
     cluster::Cluster,
-    coherence::{Coherence, WhenCut},
+    coherence::{CUT_AFTER_MIN, Coherence, WhenCut},
     flights::{FLIGHTS_MAX, Flights},
     metrics::Metrics,
     near::{Near, NearConfig},
@@ -256,7 +256,8 @@ impl<V: Send + Sync + 'static> Builder<V> {
     }
 
     /// What the near tier does when nothing was heard for `after` of what other processes change:
-    /// the log of a tier cannot be reached. It goes on unless set, and 1 s counts as cut off.
+    /// the log of a tier cannot be reached. It goes on unless set, and 1 s counts as cut off. At
+    /// least 100 ms; a third of it is how often the tier's server is asked whether there is anything.
     pub fn when_cut(self, policy: WhenCut, after: Duration) -> Self {
         Self { when_cut: policy, cut_after: after, ..self }
     }
@@ -309,6 +310,14 @@ impl<V: Send + Sync + 'static> Builder<V> {
             Some(period) => Some(cluster(stack.as_deref(), period, &namespace, &events)?),
             None => None,
         };
+        if self.when_cut != WhenCut::Serve && self.cut_after < CUT_AFTER_MIN {
+            let message = format!(
+                "`when_cut` after {:?}: a process would count as cut off all the time",
+                self.cut_after
+            );
+            let hint = format!("choose {CUT_AFTER_MIN:?} at least");
+            return Err(Error::new(ErrorKind::Config, message).hint(hint));
+        }
         if self.near_entries_max == Some(0) {
             let message = "`near_entries_max` is 0: the near tier could keep nothing";
             return Err(Error::new(ErrorKind::Config, message)
