@@ -15,9 +15,11 @@ use super::{
     near::{Near, NearConfig},
     policy::{Dice, Policy},
     shared::Shared,
+    studies::Studies,
     tag_book::TagBook,
 };
 use crate::{
+    access_log::AccessLog,
     clock::{Clock, SystemClock},
     codec::{Codec, Json},
     entry::{PAYLOAD_LEN_MAX, TTL_MAX},
@@ -73,6 +75,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
             lease: None,
             when_cut: WhenCut::default(),
             cut_after: Duration::from_secs(1),
+            access_log: None,
         }
     }
 }
@@ -118,6 +121,7 @@ pub struct Builder<V> {
     lease: Option<Duration>,
     when_cut: WhenCut,
     cut_after: Duration,
+    access_log: Option<AccessLog>,
 }
 
 impl<V: Send + Sync + 'static> Builder<V> {
@@ -262,6 +266,12 @@ impl<V: Send + Sync + 'static> Builder<V> {
         Self { when_cut: policy, cut_after: after, ..self }
     }
 
+    /// Records the cache's reads, or a sample of them, for `cache-cli simulate` and for warming. Caches
+    /// may share a log.
+    pub fn access_log(self, log: AccessLog) -> Self {
+        Self { access_log: Some(log), ..self }
+    }
+
     /// Another clock: a [`ManualClock`](crate::ManualClock) in tests. Give the tiers the same one.
     pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock: Some(clock), ..self }
@@ -347,6 +357,7 @@ impl<V: Send + Sync + 'static> Builder<V> {
             cluster,
             events,
             auditor: RwLock::default(),
+            studies: Studies::new(self.access_log),
             flights: Flights::new(),
             metrics: Metrics::default(),
             policy,
