@@ -17,6 +17,8 @@ mod layers;
 mod lease;
 mod load_limit;
 mod memory;
+mod pressure;
+mod priority;
 mod stack;
 mod stats;
 mod sync;
@@ -53,6 +55,8 @@ pub use layers::{
 pub use lease::{LeaseToken, Leases, MemoryLeases};
 pub use load_limit::{LoadLimit, LoadLimitConfig, LoadLimitStats, LoadPermit, Priority};
 pub use memory::MemoryTier;
+pub use pressure::{Pressure, PressureGauge, Shrink};
+pub use priority::EvictionPriority;
 pub use stack::{Found, Stack};
 pub use stats::{CacheStats, LatencyHistogram, LatencySummary, OperationStats, Table, TierStats};
 pub use tags::{TAG_LEN_MAX, TAGS_MAX, TagMark, TagQuery, Tags, generation_key, horizon_key};
