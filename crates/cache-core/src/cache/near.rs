@@ -214,6 +214,7 @@ impl<V: Send + Sync + 'static> Near<V> {
             bytes: Some(self.values.weighted_size()),
             bytes_max: Some(self.bytes_max),
             evictions: Some(self.evictions.load(Ordering::Relaxed)),
+            evicted: None,
         }
     }
 
