@@ -44,7 +44,7 @@ pub use codec::{Codec, Json, Raw};
 pub use entry::{BATCH_LEN_MAX, CodecId, Entry, PAYLOAD_LEN_MAX, TTL_MAX, Ttl, Version};
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, Events};
-pub use eviction::{Eviction, EvictionPolicy, ReadCounts, Reads, Resident, Slot};
+pub use eviction::{Eviction, EvictionPolicy, ReadCounts, Reads, Replay, Resident, Slot};
 pub use fence::Fence;
 pub use gather::{Carry, Gather, Limits};
 pub use key::{KEY_LEN_MAX, Key, NAMESPACE_LEN_MAX, Namespace};

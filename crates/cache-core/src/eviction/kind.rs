@@ -3,11 +3,14 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 use super::EvictionPolicy;
+use super::aging_lfu::AgingLfu;
 use super::fifo::Fifo;
+use super::lfu::Lfu;
 use super::lru::Lru;
 use super::random::Random;
 use super::s3_fifo::S3Fifo;
 use super::sieve::Sieve;
+use super::ttl::Ttl;
 use crate::error::{Error, ErrorKind};
 
 /// The policies that there are, by the names that a configuration file has for them.
@@ -17,8 +20,14 @@ use crate::error::{Error, ErrorKind};
 pub enum Eviction {
     /// `lru`: the least recently read goes first.
     Lru,
+    /// `lfu`: the least frequently read goes first. Nothing is ever forgotten.
+    Lfu,
+    /// `lfu-aging`: the least frequently read goes first, and what was hot once is forgotten.
+    AgingLfu,
     /// `fifo`: the first in goes first.
     Fifo,
+    /// `ttl`: the nearest deadline goes first.
+    Ttl,
     /// `s3-fifo`: newcomers prove themselves in a small queue. The default.
     #[default]
     S3Fifo,
@@ -30,14 +39,26 @@ pub enum Eviction {
 
 impl Eviction {
     /// Each of them.
-    pub const ALL: &[Self] = &[Self::Lru, Self::Fifo, Self::S3Fifo, Self::Sieve, Self::Random];
+    pub const ALL: &[Self] = &[
+        Self::Lru,
+        Self::Lfu,
+        Self::AgingLfu,
+        Self::Fifo,
+        Self::Ttl,
+        Self::S3Fifo,
+        Self::Sieve,
+        Self::Random,
+    ];
 
     /// Its name, as in a configuration file.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Lru => "lru",
+            Self::Lfu => "lfu",
+            Self::AgingLfu => "lfu-aging",
             Self::Fifo => "fifo",
+            Self::Ttl => "ttl",
             Self::S3Fifo => "s3-fifo",
             Self::Sieve => "sieve",
             Self::Random => "random",
@@ -50,7 +71,10 @@ impl Eviction {
     pub fn policy(self, seed: u64) -> Box<dyn EvictionPolicy> {
         match self {
             Self::Lru => Box::new(Lru::new()),
+            Self::Lfu => Box::new(Lfu::new()),
+            Self::AgingLfu => Box::new(AgingLfu::new()),
             Self::Fifo => Box::new(Fifo::new()),
+            Self::Ttl => Box::new(Ttl::new()),
             Self::S3Fifo => Box::new(S3Fifo::new()),
             Self::Sieve => Box::new(Sieve::new()),
             Self::Random => Box::new(Random::new(seed)),

@@ -1,17 +1,22 @@
 //! Which record goes when room is needed.
 
+mod aging_lfu;
 mod fifo;
 mod ghost;
 mod kind;
+mod lfu;
 mod lru;
 mod queue;
 mod random;
+mod replay;
 mod s3_fifo;
 mod sieve;
+mod ttl;
 
 use std::fmt;
 
 pub use self::kind::Eviction;
+pub use self::replay::Replay;
 use crate::clock::Timestamp;
 
 /// Where a record lies in the cache that the policy serves: a small number, used again after the
