@@ -62,7 +62,6 @@ pub use stats::{CacheStats, LatencyHistogram, LatencySummary, OperationStats, Ta
 pub use tags::{TAG_LEN_MAX, TAGS_MAX, TagMark, TagQuery, Tags, generation_key, horizon_key};
 pub use tier::{
     Condition, Durability, Evictions, Lookup, Put, PutOutcome, Removal, Scope, Tier, TierExt,
-    TierInfo, Usage,
-    check_batch,
+    TierInfo, Usage, check_batch,
 };
 pub use units::{ByteSize, ServerUrl, Span};

@@ -125,8 +125,8 @@ fn answer(snapshot: &mut Snapshot<'_>, request: Read, rows: &mut Vec<i64>) {
             let _ = reply.send(found);
         }
         Read::Many(keys, reply) if !reply.is_closed() => {
-            let found: Result<Vec<Found>> = snapshot
-                .query(|connection| keys.iter().map(|key| find(connection, key)).collect());
+            let found: Result<Vec<Found>> =
+                snapshot.query(|connection| keys.iter().map(|key| find(connection, key)).collect());
             rows.extend(found.iter().flatten().filter_map(|found| found.row));
             let _ = reply.send(found);
         }

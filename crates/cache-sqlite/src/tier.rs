@@ -11,8 +11,9 @@ use std::{
 
 use async_trait::async_trait;
 use cache_core::{
-    Clock, Condition, Durability, Key, Leases, Log, Lookup, Namespace, Put, PutOutcome, Removal,
-    Pressure, PressureGauge, Result, Scope, Shrink, SystemClock, Tier, TierInfo, Usage, check_batch, wire,
+    Clock, Condition, Durability, Key, Leases, Log, Lookup, Namespace, Pressure, PressureGauge,
+    Put, PutOutcome, Removal, Result, Scope, Shrink, SystemClock, Tier, TierInfo, Usage,
+    check_batch, wire,
 };
 use tokio::sync::Mutex;
 
@@ -146,18 +147,7 @@ impl SqliteTier {
         });
         let (asked, told) = (reads.clone(), writes.clone());
         let leases = Arc::new(SqliteLeases::new(Arc::clone(&clock), asked, told, bells, poll));
-        Ok(Arc::new(Self {
-            info,
-            clock,
-            path,
-            bytes_max,
-            closed,
-            reads,
-            writes,
-            log,
-            leases,
-            end,
-        }))
+        Ok(Arc::new(Self { info, clock, path, bytes_max, closed, reads, writes, log, leases, end }))
     }
 
     /// Where the file is.

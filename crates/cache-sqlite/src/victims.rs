@@ -2,9 +2,8 @@
 //!
 //! First-in and nearest-deadline are kept to the letter: the ids are in the order of arrival, and
 //! there is an index of deadlines. The policies that go by reads are approximated. They look at a
-//! window of the values that came first: half of it may stay, those that the policy values most, and
-//! of these the ones that were read move behind all others, to be judged again when their turn
-//! comes. So pages become empty one after the other, as in a file system that is a log, and nothing
+//! window of the values that came first. Those that the policy values least go, and those that were
+//! read move behind all others, to be judged again when their turn comes. So pages become empty one after the other, as in a file system that is a log, and nothing
 //! has to be kept in order at each read.
 
 use std::hash::{BuildHasher, RandomState};
@@ -19,9 +18,6 @@ use crate::{
 
 /// What a row takes beside its value, roughly: key, numbers and its places in three indexes.
 pub(crate) const ROW_BYTES: u64 = 150;
-
-/// The fewest values among which those that go are chosen.
-const WINDOW_LEN_MIN: usize = 16;
 
 /// Values that lie side by side and go together, where chance decides: about a page of small ones.
 const RUN_LEN: usize = 16;
@@ -54,13 +50,13 @@ pub(crate) enum Order {
 
 impl Order {
     pub(crate) fn of(eviction: Eviction) -> Self {
-        match eviction.as_str() {
-            "fifo" => Self::Arrival,
-            "ttl" => Self::Deadline,
-            "random" => Self::Chance,
-            "lru" => Self::Recency,
-            "lfu" => Self::Frequency,
-            "lfu-aging" | "w-tinylfu" => Self::AgingFrequency,
+        match eviction {
+            Eviction::Fifo => Self::Arrival,
+            Eviction::Ttl => Self::Deadline,
+            Eviction::Random => Self::Chance,
+            Eviction::Lru => Self::Recency,
+            Eviction::Lfu => Self::Frequency,
+            Eviction::AgingLfu => Self::AgingFrequency,
             // S3-FIFO, SIEVE, ARC, and what may come.
             _ => Self::SecondChance,
         }
@@ -187,18 +183,14 @@ impl Victims {
             self.hands[at] = victims.last().map_or(i64::MIN, |value| value.id);
             return Ok(victims);
         }
-        let (victims, stay) = choose(self.order, values, goal);
-        self.hands[at] = victims.iter().map(|value| value.id).max().unwrap_or(i64::MIN);
-        for value in stay {
-            if value.reads == 0 {
-                // Not judged yet: it is the first of the next window.
-                self.hands[at] = self.hands[at].min(value.id - 1);
-                continue;
-            }
+        let chosen = choose(self.order, values, goal);
+        self.hands[at] = chosen.hand;
+        for value in chosen.moves {
             let reads = self.order.reads_left(value.reads);
             SetReads { reads, id: value.id }.execute(connection)?;
             Move { id: value.id }.execute(connection)?;
         }
+        let victims = chosen.go;
         Ok(victims)
     }
 
@@ -224,24 +216,34 @@ impl Victims {
     }
 }
 
-/// Of the values that came first those that go, and those that stay although it was their turn.
-fn choose(order: Order, mut values: Vec<Value>, goal: Goal) -> (Vec<Value>, Vec<Value>) {
-    let (mut len, mut bytes) = (0, 0);
-    while len < values.len()
-        && (len < WINDOW_LEN_MIN || bytes / 2 < goal.bytes || len as u64 / 2 < goal.entries)
-    {
-        bytes += values[len].bytes;
-        len += 1;
-    }
-    values.truncate(len);
+/// What becomes of a window.
+#[derive(Debug)]
+struct Choice {
+    go: Vec<Value>,
+    /// Those that stay and move behind all others.
+    moves: Vec<Value>,
+    /// Behind which row the next window begins.
+    hand: i64,
+}
+
+/// Of the values that came first those that go, half of them at most, and those that move.
+fn choose(order: Order, mut values: Vec<Value>, goal: Goal) -> Choice {
+    let last = values.last().map_or(i64::MIN, |value| value.id);
     // Stable: those that came first go first where nothing else tells them apart.
     values.sort_by_key(|value| order.rank(value));
-    let half = Goal {
-        bytes: goal.bytes.min(bytes.div_ceil(2)),
-        entries: goal.entries.min(len.div_ceil(2) as u64),
-    };
-    let stay = values.split_off(count(half, &values));
-    (values, stay)
+    let half = values.len().div_ceil(2);
+    let mut stay = values.split_off(count(goal, &values).min(half));
+    let first_unread = stay.iter().filter(|value| value.reads == 0).map(|value| value.id).min();
+    if let Some(unread) = first_unread {
+        // The next window begins with it, and those before it make way.
+        stay.retain(|value| value.id < unread);
+        return Choice { go: values, moves: stay, hand: unread - 1 };
+    }
+    // All were read. The better half is safe for now, the others are compared with those that
+    // follow.
+    let moves = stay.split_off(stay.len() / 2);
+    let hand = stay.iter().map(|value| value.id - 1).min().unwrap_or(last);
+    Choice { go: values, moves, hand }
 }
 
 /// As many from the beginning as `goal` asks for.
@@ -261,11 +263,7 @@ fn count(mut goal: Goal, values: &[Value]) -> usize {
 
 type Row = (i64, i64, i64, i64, i64);
 
-fn oldest(
-    connection: &mut SqliteConnection,
-    priority: i64,
-    after: i64,
-) -> QueryResult<Vec<Value>> {
+fn oldest(connection: &mut SqliteConnection, priority: i64, after: i64) -> QueryResult<Vec<Value>> {
     let rows: Vec<Row> = if priority == NORMAL {
         Oldest { after, limit: STEP_LEN }.load(connection)?
     } else {
@@ -288,13 +286,8 @@ mod tests {
     use super::*;
 
     fn values(reads: [(i64, i64); 16]) -> Vec<Value> {
-        let one = |(id, (reads, last_read))| Value {
-            id,
-            retain_until: 0,
-            bytes: 100,
-            reads,
-            last_read,
-        };
+        let one =
+            |(id, (reads, last_read))| Value { id, retain_until: 0, bytes: 100, reads, last_read };
         (1..).zip(reads).map(one).collect()
     }
 
@@ -306,27 +299,27 @@ mod tests {
     fn what_was_read_longest_ago_goes_first() {
         let mut reads = [(0, 0); 16];
         (reads[0], reads[1], reads[2]) = ((1, 30), (9, 10), (1, 20));
-        let goal = Goal { bytes: 0, entries: 14 };
-        let (go, stay) = choose(Order::Recency, values(reads), goal);
-        assert_eq!(ids(&go), [4, 5, 6, 7, 8, 9, 10, 11], "half of the window at most");
-        assert_eq!(ids(&stay)[5..], [2, 3, 1]);
+        let choice = choose(Order::Recency, values(reads), Goal { bytes: 0, entries: 14 });
+        assert_eq!(ids(&choice.go), [4, 5, 6, 7, 8, 9, 10, 11], "half of the window at most");
+        assert_eq!((ids(&choice.moves), choice.hand), (vec![2, 3, 1], 11));
     }
 
     #[test]
     fn what_was_read_least_goes_first_and_then_what_was_read_longest_ago() {
         let reads = std::array::from_fn(|i| (if i == 3 { 1 } else { 2 }, 100 - i as i64));
-        let goal = Goal { bytes: 250, entries: 0 };
-        let (go, _) = choose(Order::Frequency, values(reads), goal);
-        assert_eq!(ids(&go), [4, 16, 15]);
+        let choice = choose(Order::Frequency, values(reads), Goal { bytes: 250, entries: 0 });
+        assert_eq!(ids(&choice.go), [4, 16, 15]);
+        assert_eq!(ids(&choice.moves), [8, 7, 6, 5, 3, 2, 1], "the better half of the others");
+        assert_eq!(choice.hand, 8);
     }
 
     #[test]
     fn by_second_chance_what_was_not_read_goes_in_its_order() {
         let mut reads = [(0, 0); 16];
         (reads[0], reads[2]) = ((5, 1), (1, 9));
-        let goal = Goal { bytes: 0, entries: 3 };
-        let (go, _) = choose(Order::SecondChance, values(reads), goal);
-        assert_eq!(ids(&go), [2, 4, 5]);
+        let choice = choose(Order::SecondChance, values(reads), Goal { bytes: 0, entries: 3 });
+        assert_eq!(ids(&choice.go), [2, 4, 5]);
+        assert_eq!((ids(&choice.moves), choice.hand), (vec![1, 3], 5));
     }
 
     #[test]

@@ -2,9 +2,7 @@
 
 use std::{
     mem,
-    sync::{
-        Arc,
-    },
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
