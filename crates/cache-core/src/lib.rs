@@ -5,6 +5,7 @@ mod bus;
 mod cache;
 mod clock;
 mod codec;
+mod engine;
 mod entry;
 mod error;
 mod event;
@@ -41,6 +42,7 @@ pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 #[cfg(feature = "postcard")]
 pub use codec::Postcard;
 pub use codec::{Codec, Json, Raw};
+pub use engine::EvictionCounts;
 pub use entry::{BATCH_LEN_MAX, CodecId, Entry, PAYLOAD_LEN_MAX, TTL_MAX, Ttl, Version};
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, Events};

@@ -5,14 +5,19 @@
 //! of orders. Everywhere else they are the ordinary ones.
 
 #[cfg(all(test, shuttle))]
-pub(crate) use modelled::{AtomicU64, Mutex};
+pub(crate) use modelled::{AtomicU64, Mutex, RwLock, RwLockWriteGuard};
 #[cfg(not(all(test, shuttle)))]
-pub(crate) use {parking_lot::Mutex, std::sync::atomic::AtomicU64};
+pub(crate) use {
+    parking_lot::{Mutex, RwLock, RwLockWriteGuard},
+    std::sync::atomic::AtomicU64,
+};
 
 #[cfg(all(test, shuttle))]
 mod modelled {
-    use shuttle::sync::MutexGuard;
-    pub(crate) use shuttle::sync::atomic::AtomicU64;
+    use std::sync::{PoisonError, TryLockError};
+
+    use shuttle::sync::{MutexGuard, RwLockReadGuard};
+    pub(crate) use shuttle::sync::{RwLockWriteGuard, atomic::AtomicU64};
 
     /// Shuttle's lock in the manner of parking_lot's: a panic does not poison it.
     #[derive(Debug)]
@@ -24,7 +29,32 @@ mod modelled {
         }
 
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-            self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+            self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        }
+    }
+    /// Shuttle's lock for many readers, likewise.
+    #[derive(Debug)]
+    pub(crate) struct RwLock<T>(shuttle::sync::RwLock<T>);
+
+    impl<T> RwLock<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Self(shuttle::sync::RwLock::new(value))
+        }
+
+        pub(crate) fn read(&self) -> RwLockReadGuard<'_, T> {
+            self.0.read().unwrap_or_else(PoisonError::into_inner)
+        }
+
+        pub(crate) fn write(&self) -> RwLockWriteGuard<'_, T> {
+            self.0.write().unwrap_or_else(PoisonError::into_inner)
+        }
+
+        pub(crate) fn try_write(&self) -> Option<RwLockWriteGuard<'_, T>> {
+            match self.0.try_write() {
+                Ok(guard) => Some(guard),
+                Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) => None,
+            }
         }
     }
 }

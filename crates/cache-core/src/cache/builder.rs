@@ -12,7 +12,7 @@ use super::{
     coherence::{Coherence, WhenCut},
     flights::{FLIGHTS_MAX, Flights},
     metrics::Metrics,
-    near::Near,
+    near::{Near, NearConfig},
     policy::{Dice, Policy},
     shared::Shared,
     tag_book::TagBook,
@@ -23,6 +23,7 @@ use crate::{
     entry::{PAYLOAD_LEN_MAX, TTL_MAX},
     error::{Error, ErrorKind, Result},
     event::Events,
+    eviction::Eviction,
     key::Namespace,
     layers::{Guard, Guarded, Observed},
     load_limit::{LoadLimit, LoadLimitConfig},
@@ -59,6 +60,8 @@ impl<V: Send + Sync + 'static> Cache<V> {
             codec: Arc::new(codec),
             near: Some(ByteSize::mib(64)),
             near_ttl: TTL_MAX,
+            near_eviction: Eviction::default(),
+            near_entries_max: None,
             tiers: Vec::new(),
             policy: Policy::default(),
             load_limit: None,
@@ -102,6 +105,8 @@ pub struct Builder<V> {
     codec: Arc<dyn Codec<V>>,
     near: Option<ByteSize>,
     near_ttl: Duration,
+    near_eviction: Eviction,
+    near_entries_max: Option<u64>,
     tiers: Vec<Arc<dyn Tier>>,
     policy: Policy,
     load_limit: Option<LoadLimit>,
@@ -132,6 +137,19 @@ impl<V: Send + Sync + 'static> Builder<V> {
     /// serving what another process has changed.
     pub fn near_ttl(self, ttl_max: Duration) -> Self {
         Self { near_ttl: ttl_max, ..self }
+    }
+
+    /// Which value goes when the near tier is full. The default is what measurements favour.
+    ///
+    /// Moka holds the values for [`Eviction::Lru`] and [`Eviction::WTinyLfu`], which are policies of
+    /// its own; an engine of this crate for all others.
+    pub fn near_eviction(self, eviction: Eviction) -> Self {
+        Self { near_eviction: eviction, ..self }
+    }
+
+    /// Bounds how many values the near tier keeps, beside their bytes.
+    pub fn near_entries_max(self, entries_max: u64) -> Self {
+        Self { near_entries_max: Some(entries_max), ..self }
     }
 
     /// Adds a tier below those added so far: L1 first, then L2.
@@ -291,9 +309,21 @@ impl<V: Send + Sync + 'static> Builder<V> {
             Some(period) => Some(cluster(stack.as_deref(), period, &namespace, &events)?),
             None => None,
         };
-        let near = self
-            .near
-            .map(|bytes_max| Near::new(bytes_max.as_u64(), self.near_ttl, Arc::clone(&clock)));
+        if self.near_entries_max == Some(0) {
+            let message = "`near_entries_max` is 0: the near tier could keep nothing";
+            return Err(Error::new(ErrorKind::Config, message)
+                .hint("leave it out, or do without a near tier by `without_near`"));
+        }
+        let near = self.near.map(|bytes_max| {
+            let config = NearConfig {
+                bytes_max: bytes_max.as_u64(),
+                entries_max: self.near_entries_max,
+                ttl_max: self.near_ttl,
+                eviction: self.near_eviction,
+                seed: self.seed,
+            };
+            Near::new(config, Arc::clone(&clock))
+        });
         let coherence =
             Coherence::new(stack.as_deref(), clock.now(), self.when_cut, self.cut_after);
         Ok(Cache(Arc::new(Shared {

@@ -119,7 +119,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
                     near_fence,
                     fence: Fence::unread(),
                     began,
-                    hit: near.into_hit(now),
+                    hit: near.to_hit(now),
                     is_absent,
                     previous: None,
                 };
@@ -251,7 +251,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
             }
             Some(self.tier_hit(level, &entry, kept?))
         });
-        let near = self.near_taken(key, course, seen).and_then(|near| near.into_hit(now));
+        let near = self.near_taken(key, course, seen).and_then(|near| near.to_hit(now));
         let hit = match (below, near) {
             (Some(below), Some(near)) if below.is_stale() && near.age_ms < below.age_ms => {
                 Some(near)

@@ -14,6 +14,7 @@ mod loading;
 mod look;
 mod metrics;
 mod near;
+mod near_room;
 mod policy;
 mod reply;
 mod request;
@@ -93,7 +94,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
     #[must_use]
     pub fn peek(&self, key: &str) -> Option<Hit<V>> {
         let now = self.0.clock.now();
-        self.0.near.as_ref()?.get(key, now)?.into_hit(now)
+        self.0.near.as_ref()?.read(key, now, |value| value.to_hit(now))
     }
 
     /// The value under `key`, from the first tier that has it fresh, else the freshest stale one.

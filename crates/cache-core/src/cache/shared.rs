@@ -123,8 +123,10 @@ impl<V: Send + Sync + 'static> Shared<V> {
         let Some(near) = self.near.as_ref() else { return Glance::Miss };
         let started = Metrics::near_started();
         let now = self.clock.now();
-        let found = near.get(text, now).filter(|value| takes(value, now));
-        let Some(value) = found.filter(|value| self.may_serve(value, now)) else {
+        let found = near.read(text, now, |value| {
+            (takes(value, now) && self.may_serve(value, now)).then(|| value.to_hit(now))
+        });
+        let Some(hit) = found else {
             self.metrics.near_miss();
             return Glance::Miss;
         };
@@ -132,7 +134,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
         if started.is_some() {
             self.note_sampled_read(text);
         }
-        match value.into_hit(now) {
+        match hit {
             Some(hit) => Glance::Hit(hit),
             None => {
                 self.metrics.negatives.add(1);

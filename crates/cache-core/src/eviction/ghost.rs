@@ -1,9 +1,12 @@
 //! Which keys have gone not long ago.
 
-use super::random::mix;
+use super::numbers::mix;
 
 /// Places of a bucket: with 8 bytes each, a bucket is one cache line.
 const BUCKET_LEN: usize = 8;
+
+/// Buckets that there are at least, so that a small cache's notes do not crowd.
+const BUCKETS_MIN: usize = 8;
 
 /// The keys that were evicted last, as 32 bits of their hashes, first in, first out.
 ///
@@ -47,7 +50,7 @@ impl Ghost {
 
     #[cold]
     fn grow(&mut self, limit: u32) {
-        let wanted = (limit as usize * 2).div_ceil(BUCKET_LEN).next_power_of_two();
+        let wanted = (limit as usize * 2).div_ceil(BUCKET_LEN).next_power_of_two().max(BUCKETS_MIN);
         // The bits that choose among more buckets are in no note: each note goes to all of the
         // buckets that its key may be looked for in.
         let old = std::mem::take(&mut self.buckets);
@@ -85,20 +88,27 @@ impl Ghost {
         self.next = now.wrapping_add(1);
     }
 
-    /// Whether the key is among the last that went. The note of it is taken out.
+    /// How many keys it remembers.
+    pub(super) const fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    /// If the key is among the last that went: how many have gone since, itself counted. The note of
+    /// it is taken out.
     #[inline]
-    pub(super) fn take(&mut self, hash: u64) -> bool {
+    pub(super) fn take(&mut self, hash: u64) -> Option<u32> {
         if self.limit == 0 {
-            return false;
+            return None;
         }
         let (bucket, print) = self.place(hash);
         for note in &mut self.buckets[bucket] {
             if note.print == print {
                 note.print = 0;
-                return self.next.wrapping_sub(note.number) <= self.limit;
+                let age = self.next.wrapping_sub(note.number);
+                return (age <= self.limit).then_some(age);
             }
         }
-        false
+        None
     }
 
     #[inline]
@@ -124,10 +134,10 @@ mod tests {
         ghost.set_limit(1_000);
         (0..10_000).for_each(|key| ghost.note(key));
 
-        assert!((0..9_000).all(|key| !ghost.take(key)));
+        assert!((0..9_000).all(|key| ghost.take(key).is_none()));
         // A few are lost to full buckets.
-        assert!((9_000..10_000).filter(|key| ghost.take(*key)).count() > 970);
-        assert!((0..10_000).all(|key| !ghost.take(key)));
+        assert!((9_000..10_000).filter(|key| ghost.take(*key).is_some()).count() > 970);
+        assert!((0..10_000).all(|key| ghost.take(key).is_none()));
     }
 
     #[test]
@@ -136,7 +146,7 @@ mod tests {
         ghost.set_limit(10);
         (0..10).for_each(|key| ghost.note(key));
         ghost.set_limit(1_000);
-        assert!((0..10).all(|key| ghost.take(key)));
+        assert!((0..10).all(|key| ghost.take(key).is_some()));
     }
 
     #[test]

@@ -1,17 +1,24 @@
 //! Which record goes when room is needed.
 
+mod adaptive_s3_fifo;
 mod aging_lfu;
+mod arc;
 mod fifo;
 mod ghost;
 mod kind;
 mod lfu;
 mod lru;
+mod numbers;
+mod part;
 mod queue;
 mod random;
 mod replay;
 mod s3_fifo;
+mod s3_queues;
 mod sieve;
+mod sketch;
 mod ttl;
+mod w_tiny_lfu;
 
 use std::fmt;
 

@@ -45,6 +45,11 @@ impl<T: Copy + Default> Slots<T> {
     pub(super) fn get_mut(&mut self, slot: Slot) -> &mut T {
         &mut self.nodes[slot.0 as usize].data
     }
+
+    /// How many slots were ever used.
+    pub(super) const fn len(&self) -> usize {
+        self.nodes.len()
+    }
 }
 
 /// A queue of slots. Front: who leaves first.

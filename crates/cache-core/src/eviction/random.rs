@@ -1,3 +1,4 @@
+use super::numbers::SplitMix;
 use super::{EvictionPolicy, ReadCounts, Reads, Resident, Slot};
 
 /// Any record goes, each as likely as another: the baseline that a policy has to beat.
@@ -7,8 +8,7 @@ use super::{EvictionPolicy, ReadCounts, Reads, Resident, Slot};
 /// Each call is O(1). 8 bytes a slot.
 ///
 /// Source: L. A. Belady, *A study of replacement algorithms for a virtual-storage computer*, IBM
-/// Systems Journal 5(2), 1966. The numbers are drawn by SplitMix64: G. L. Steele, D. Lea,
-/// C. H. Flood, *Fast splittable pseudorandom number generators*, OOPSLA 2014.
+/// Systems Journal 5(2), 1966.
 #[derive(Debug)]
 pub(super) struct Random {
     /// The slots in use, in no order.
@@ -64,28 +64,4 @@ impl EvictionPolicy for Random {
         let place = self.random.below(self.slots.len() as u64);
         Some(self.take(place as usize))
     }
-}
-
-/// Random numbers that are the same for a seed in every version of every library.
-#[derive(Clone, Debug)]
-pub(super) struct SplitMix(pub(super) u64);
-
-impl SplitMix {
-    pub(super) const fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        mix(self.0)
-    }
-
-    /// A number under `bound`.
-    pub(super) const fn below(&mut self, bound: u64) -> u64 {
-        ((self.next() as u128 * bound as u128) >> 64) as u64
-    }
-}
-
-/// Spreads the bits of a number over the whole of it.
-#[inline]
-pub(super) const fn mix(number: u64) -> u64 {
-    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    number ^ (number >> 31)
 }

@@ -1,8 +1,8 @@
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 
-use super::random::mix;
+use super::numbers::{Mixing, mix};
 use super::{EvictionPolicy, ReadCounts, Reads, Resident, Slot};
 use crate::clock::Timestamp;
 
@@ -158,25 +158,5 @@ impl ReadCounts for Counts {
 
     fn set(&self, slot: Slot, count: u8) {
         self.0[slot.0 as usize].set(count);
-    }
-}
-
-/// Hashes one number, fast: a trace is not hostile.
-#[derive(Default)]
-struct Mixing(u64);
-
-impl Hasher for Mixing {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = mix(self.0 ^ u64::from(*byte));
-        }
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.0 = mix(number);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }

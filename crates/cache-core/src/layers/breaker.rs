@@ -3,13 +3,13 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use tokio::{sync::watch, time::Instant};
+use tokio::sync::watch;
 
 use super::{
     Layer,
     call::{Call, Verdict},
     circuit::{Circuit, Pass, Trial},
-    patience::Pulse,
+    pulse::{Pulse, Tick},
 };
 use crate::{
     bus::Log,
@@ -269,7 +269,7 @@ impl Circuits {
             call,
             pass,
             put: None,
-            since: Instant::now(),
+            since: pulse.begin(),
             is_ended: false,
         };
         if call.is_put() {
@@ -287,13 +287,13 @@ pub(super) struct Admitted<'c> {
     call: Call,
     pass: Pass,
     put: Option<Pass>,
-    since: Instant,
+    since: Tick,
     is_ended: bool,
 }
 
 impl Admitted<'_> {
     /// When the call began.
-    pub(super) const fn since(&self) -> Instant {
+    pub(super) const fn since(&self) -> Tick {
         self.since
     }
 

@@ -1,7 +1,5 @@
 //! What a call does, and what its result says about the server.
 
-use std::time::Duration;
-
 use crate::{
     error::{Error, ErrorKind, Result},
     tier::{Condition, Put},
@@ -78,13 +76,13 @@ impl Call {
         matches!(self, Self::Fill | Self::Insert | Self::Remove | Self::Clear | Self::Lease)
     }
 
-    /// How long it may meet silence where a read of one key may for `patience`.
-    pub(crate) fn patience(self, patience: Duration, size: usize) -> Duration {
+    /// How many patiences it may meet silence, where a read of one key may for one.
+    pub(crate) fn patiences(self, size: usize) -> u32 {
         let factor = match self {
             Self::Get | Self::Fill | Self::Ping | Self::Lease => 1,
             Self::Insert | Self::Remove | Self::Clear | Self::Usage => DEAR_FACTOR,
         };
-        patience.saturating_mul(factor.saturating_add(u32::try_from(size).unwrap_or(u32::MAX)))
+        u32::try_from(size).map_or(u32::MAX, |size| size.saturating_add(factor))
     }
 }
 

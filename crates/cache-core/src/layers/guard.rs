@@ -10,7 +10,7 @@ use super::{
     breaker::{BreakerConfig, BreakerState, Circuits},
     call::{Call, size_of_keys, size_of_puts},
     limit::{CallLimit, Turns},
-    patience::Pulse,
+    pulse::Pulse,
     retry::{Retries, RetryConfig},
 };
 use crate::{

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -10,10 +11,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use tokio::{
-    sync::{Semaphore, SemaphorePermit},
-    time::timeout,
-};
+use tokio::{sync::Notify, time::timeout};
 
 use super::Layer;
 use crate::{
@@ -60,7 +58,7 @@ struct Limited {
 }
 
 impl Limited {
-    async fn turn(&self) -> Result<SemaphorePermit<'_>> {
+    async fn turn(&self) -> Result<Turn<'_>> {
         self.turns.take(&self.info().name).await
     }
 }
@@ -127,30 +125,66 @@ impl fmt::Debug for Limited {
 }
 
 /// The turns of a tier's calls.
+///
+/// A semaphore takes a lock for each turn that is given back; here only those do that wait.
 #[derive(Debug)]
 pub(super) struct Turns {
     limit: CallLimit,
-    free: Semaphore,
+    taken: AtomicUsize,
     waiting: AtomicUsize,
+    /// Wakes one of those who wait, when a turn is given back.
+    given_back: Notify,
+}
+
+/// The right to one call, given back when dropped.
+#[derive(Debug)]
+pub(super) struct Turn<'t>(&'t Turns);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        // Whoever waits says so first and looks for a turn then: one of the two sees the other.
+        self.0.taken.fetch_sub(1, Ordering::SeqCst);
+        if self.0.waiting.load(Ordering::SeqCst) > 0 {
+            self.0.given_back.notify_one();
+        }
+    }
 }
 
 impl Turns {
     pub(super) fn new(limit: CallLimit) -> Self {
-        let free = Semaphore::new(limit.calls.clamp(1, Semaphore::MAX_PERMITS));
-        Self { limit, free, waiting: AtomicUsize::new(0) }
+        let (taken, waiting) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self { limit, taken, waiting, given_back: Notify::new() }
     }
 
-    /// A turn at the tier `name`, given back when dropped. A dropped wait takes none.
-    pub(super) async fn take(&self, name: &str) -> Result<SemaphorePermit<'_>> {
-        if let Ok(turn) = self.free.try_acquire() {
+    /// A turn at the tier `name`. A dropped wait takes none.
+    pub(super) async fn take(&self, name: &str) -> Result<Turn<'_>> {
+        if self.waiting.load(Ordering::SeqCst) == 0
+            && let Some(turn) = self.try_take()
+        {
             return Ok(turn);
         }
         let _place = Place::take(&self.waiting, self.limit.waiting)
             .ok_or_else(|| self.overloaded(name, "too many calls wait for their turn"))?;
-        match timeout(self.limit.wait, self.free.acquire()).await {
-            Ok(turn) => Ok(turn.expect("the semaphore is never closed")),
-            Err(_) => Err(self.overloaded(name, "a call has waited too long for its turn")),
+        timeout(self.limit.wait, self.wait())
+            .await
+            .map_err(|_| self.overloaded(name, "a call has waited too long for its turn"))
+    }
+
+    async fn wait(&self) -> Turn<'_> {
+        loop {
+            let mut given_back = pin!(self.given_back.notified());
+            given_back.as_mut().enable();
+            if let Some(turn) = self.try_take() {
+                return turn;
+            }
+            given_back.await;
         }
+    }
+
+    fn try_take(&self) -> Option<Turn<'_>> {
+        let free = |taken: usize| (taken < self.limit.calls.max(1)).then_some(taken + 1);
+        let taken = self.taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, free);
+        taken.is_ok().then(|| Turn(self))
     }
 
     fn overloaded(&self, name: &str, what: &str) -> Error {
@@ -169,13 +203,13 @@ impl<'w> Place<'w> {
     fn take(waiting: &'w AtomicUsize, max: usize) -> Option<Self> {
         let place = Self(waiting);
         // Where it is one too many, dropping the place takes it back.
-        (waiting.fetch_add(1, Ordering::Relaxed) < max).then_some(place)
+        (waiting.fetch_add(1, Ordering::SeqCst) < max).then_some(place)
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

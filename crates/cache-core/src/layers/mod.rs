@@ -8,6 +8,7 @@ mod jitter;
 mod limit;
 mod observe;
 mod patience;
+mod pulse;
 mod retry;
 mod timeout;
 

@@ -59,6 +59,17 @@ pub trait Shrink: fmt::Debug + Send + Sync + 'static {
     async fn shrink_to(&self, fraction: f64) -> Result<u64>;
 }
 
+/// The part of `whole` that `fraction` (0 to 1) stands for.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a part of a capacity need not be exact, and casts of floats saturate"
+)]
+pub(crate) fn share(whole: u64, fraction: f64) -> u64 {
+    (whole as f64 * fraction.clamp(0.0, 1.0)) as u64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,7 +9,10 @@ use cache_core::{
 use futures::{future::join_all, poll};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::server::{ANSWER_MS, Mood, PATIENCE_MS, Server, fill, insert, key, learn, read, remove};
+use super::server::{
+    ANSWER_MS, Mood, PATIENCE_MS, Server, fill, insert, key, learn, read, remove,
+    was_given_up_after,
+};
 
 fn guarded(server: &Arc<Server>, guard: Guard) -> Guarded {
     Guarded::new(server.clone(), guard, Events::new())
@@ -24,7 +27,7 @@ async fn a_frozen_server_costs_one_patience_and_then_nothing() {
     for _ in 0..3 {
         let began = Instant::now();
         assert_eq!(read(&tier).await, Err(ErrorKind::Timeout));
-        assert!(began.elapsed() <= Duration::from_millis(PATIENCE_MS + 1));
+        assert!(was_given_up_after(1, began));
     }
     let began = Instant::now();
     for _ in 0..1_000 {
@@ -42,7 +45,7 @@ async fn many_callers_of_a_frozen_server_wait_for_one_patience_together() {
     let began = Instant::now();
     let endings = join_all((0..500).map(|_| read(&tier))).await;
     assert!(endings.iter().all(Result::is_err));
-    assert!(began.elapsed() <= Duration::from_millis(PATIENCE_MS + 1));
+    assert!(was_given_up_after(1, began));
     assert_eq!(tier.state(), BreakerState::Open);
 }
 
@@ -114,7 +117,7 @@ async fn a_removal_that_met_silence_is_not_tried_again() {
     server.turn(Mood::Frozen);
     let began = Instant::now();
     assert_eq!(remove(&tier).await, Err(ErrorKind::Timeout));
-    assert_eq!(began.elapsed(), 5 * Duration::from_millis(PATIENCE_MS));
+    assert!(was_given_up_after(5, began));
 }
 
 #[tokio::test(start_paused = true)]
@@ -159,7 +162,7 @@ async fn the_leases_of_a_frozen_server_cost_no_more_than_its_reads() {
         let began = Instant::now();
         let error = leases.acquire(&key, period).await.expect_err("nobody answers");
         assert_eq!(error.kind(), ErrorKind::Timeout);
-        assert!(began.elapsed() <= Duration::from_millis(PATIENCE_MS + 1));
+        assert!(was_given_up_after(1, began));
     }
     assert_eq!(tier.state(), BreakerState::Open);
     let began = Instant::now();

@@ -16,10 +16,20 @@ use cache_core::{
     Timestamp, Ttl, Usage,
 };
 use parking_lot::Mutex;
-use tokio::{sync::Semaphore, time::sleep};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, sleep},
+};
 
 /// Its patience, in milliseconds.
 pub(crate) const PATIENCE_MS: u64 = 20;
+
+/// Whether who waits since `began` was given up after so many patiences: a tenth of one later at
+/// most, and a millisecond, as that is how time is counted.
+pub(crate) fn was_given_up_after(patiences: u64, began: Instant) -> bool {
+    let due = Duration::from_millis(patiences * PATIENCE_MS);
+    (due..=due + Duration::from_millis(PATIENCE_MS / 10 + 1)).contains(&began.elapsed())
+}
 
 /// How long it takes to answer, in milliseconds.
 pub(crate) const ANSWER_MS: u64 = 1;

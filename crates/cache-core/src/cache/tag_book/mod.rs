@@ -21,11 +21,12 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use rand::Rng;
 
-use super::near::{Near, Provenance};
+use super::near::{Near, NearConfig, Provenance};
 use crate::{
     clock::{Clock, Timestamp},
     entry::{CodecId, Entry, TTL_MAX, Ttl},
     error::Result,
+    eviction::Eviction,
     fence::Fence,
     key::{Key, Namespace},
     stack::Stack,
@@ -37,11 +38,15 @@ use rules::Rules;
 /// What wrote a tag's generation: eight bytes, big-endian.
 const CODEC: CodecId = CodecId(4);
 
-/// How much the generations that this process knows may take.
-const MEMO_BYTES: u64 = 4 * 1024 * 1024;
-
-/// How long they are believed where no log tells of changes.
-const MEMO_TTL: Duration = Duration::from_secs(10);
+/// How much the generations that this process knows may take, and how long they are believed where
+/// no log tells of changes.
+const MEMO: NearConfig = NearConfig {
+    bytes_max: 4 * 1024 * 1024,
+    entries_max: None,
+    ttl_max: Duration::from_secs(10),
+    eviction: Eviction::S3Fifo,
+    seed: None,
+};
 
 /// How long the horizon is used before it is read anew.
 const HORIZON_TTL: Duration = Duration::from_secs(1);
@@ -109,7 +114,7 @@ impl TagBook {
         Ok(Self {
             namespace: namespace.clone(),
             horizon: horizon_key(namespace),
-            memo: Near::new(MEMO_BYTES, MEMO_TTL, Arc::clone(&clock)),
+            memo: Near::new(MEMO, Arc::clone(&clock)),
             rules: Rules::new(namespace.reserved("tagged").key("rules")?),
             epoch: AtomicU64::new(1),
             known_horizon: Mutex::new(None),

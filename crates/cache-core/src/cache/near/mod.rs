@@ -1,0 +1,260 @@
+//! The near tier: decoded values in this process.
+
+mod key;
+mod moka;
+mod value;
+mod values;
+
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+pub(super) use self::value::{NearValue, Provenance};
+use self::{key::NearKey, values::Values};
+use crate::{
+    clock::{Clock, Timestamp},
+    engine::{Engine, EngineConfig, Terms},
+    entry::{Entry, Version},
+    eviction::Eviction,
+    fence_table::Fences,
+    key::Key,
+    pressure::share,
+    priority::EvictionPriority,
+    tier::{PutOutcome, Usage},
+};
+
+/// What the engine and the value's own fields take for each value, roughly, beside key and payload.
+const OVERHEAD_BYTES: usize = 192;
+
+/// How many removals with a version are remembered at most, and for how long.
+const REMOVALS_MAX: u64 = 10_000;
+const REMOVAL_RETENTION: Duration = Duration::from_secs(600);
+
+/// Values of one cache, ready to be handed out.
+///
+/// A hit decodes nothing and shares the value. Bounded by the bytes of the values' encoded form,
+/// which stands in for what the decoded one takes.
+pub(super) struct Near<V> {
+    values: Values<V>,
+    clock: Arc<dyn Clock>,
+    config: NearConfig,
+    fences: Fences,
+    /// The versions below which removed keys are not kept again. Made at the first removal that
+    /// names one: a cache without versions has none.
+    removals: OnceLock<Engine<NearKey, Version>>,
+}
+
+/// What bounds a near tier.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NearConfig {
+    pub(super) bytes_max: u64,
+    pub(super) entries_max: Option<u64>,
+    /// No value is kept longer.
+    pub(super) ttl_max: Duration,
+    pub(super) eviction: Eviction,
+    /// For the same answers in every run.
+    pub(super) seed: Option<u64>,
+}
+
+/// Where a key stood in the near tier.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NearFence(u64);
+
+impl<V: Send + Sync + 'static> Near<V> {
+    pub(super) fn new(config: NearConfig, clock: Arc<dyn Clock>) -> Self {
+        let values = Values::new(&config, &clock);
+        Self { values, clock, config, fences: Fences::new(), removals: OnceLock::new() }
+    }
+
+    /// What `read` makes of the value under `text`, unless it has expired by `now`.
+    ///
+    /// `read` runs under a lock: it is short, and does not come back to this tier.
+    pub(super) fn read<R>(
+        &self,
+        text: &str,
+        now: Timestamp,
+        read: impl FnOnce(&NearValue<V>) -> Option<R>,
+    ) -> Option<R> {
+        let is_live = |value: &NearValue<V>| !self.fences.is_cleared(value.mark);
+        self.values.get(text, now, |value| if is_live(value) { read(value) } else { None })
+    }
+
+    /// The value under `text`, unless it has expired by `now`.
+    pub(super) fn get(&self, text: &str, now: Timestamp) -> Option<NearValue<V>> {
+        self.read(text, now, |value| Some(value.clone()))
+    }
+
+    /// To be read before any lower tier is asked.
+    pub(super) fn fence(&self, key: &Key) -> NearFence {
+        NearFence(self.fences.read(key.text()))
+    }
+
+    /// Keeps a value that was found below or loaded, unless the key has moved since `seen`.
+    pub(super) fn fill(
+        &self,
+        key: &Key,
+        value: Option<Arc<V>>,
+        entry: &Entry,
+        NearFence(fence): NearFence,
+        provenance: Provenance,
+    ) -> PutOutcome {
+        self.fences
+            .fill(key.text(), fence, || self.store(key, value, entry, fence, provenance))
+            .unwrap_or(PutOutcome::Superseded)
+    }
+
+    /// Keeps a value that a caller wrote, and that is in the tiers below already: `fence` was read
+    /// before it was put there. If the key has moved since, somebody else has written, and which of
+    /// the two is newer only the tiers know: then nothing is kept. Without a tier below there is no
+    /// fence, and the last one counts. Fills that began before are refused from now on.
+    pub(super) fn insert(
+        &self,
+        key: &Key,
+        value: Arc<V>,
+        entry: &Entry,
+        fence: Option<NearFence>,
+    ) -> PutOutcome {
+        let NearFence(seen) = fence.unwrap_or(NearFence(u64::MAX));
+        self.fences.advance_since(key.text(), seen, |mark| {
+            let provenance = Provenance { seen: 0, digest: entry.digest() };
+            let outcome = match mark {
+                Some(mark) => self.store(key, Some(value), entry, mark, provenance),
+                None => PutOutcome::Skipped,
+            };
+            if matches!(outcome, PutOutcome::TooLarge | PutOutcome::Skipped) {
+                self.forget(key, entry.version);
+            }
+            outcome
+        })
+    }
+
+    /// Forgets a key. Fills that began before are refused from now on, and so are values older than
+    /// `version`, or than the value that was there: a tier that cannot be reached does not refuse
+    /// them.
+    pub(super) fn remove(&self, key: &Key, version: Option<Version>) {
+        self.fences.advance(key.text(), |_| self.forget(key, version));
+    }
+
+    /// Under the key's stripe lock.
+    fn forget(&self, key: &Key, version: Option<Version>) {
+        let held = self.values.peek(key.text(), |value| value.version).flatten();
+        if let Some(version) = version.max(held).max(self.removed_at(key)) {
+            let removals = self.removals.get_or_init(|| removals(self.config.seed));
+            let (text, now) = (key.text().as_bytes(), self.clock.now());
+            let terms = Terms {
+                weight: 1,
+                expires_at: now.after(REMOVAL_RETENTION),
+                priority: EvictionPriority::Normal,
+                group: 0,
+            };
+            let record = (NearKey::new(key.text()), version);
+            let is_key = |key: &NearKey| key.as_bytes() == text;
+            removals.insert(removals.hash(text), is_key, record, terms, now);
+        }
+        self.values.remove(key.text());
+    }
+
+    fn removed_at(&self, key: &Key) -> Option<Version> {
+        let (removals, text) = (self.removals.get()?, key.text().as_bytes());
+        let is_key = |key: &NearKey| key.as_bytes() == text;
+        removals.get(removals.hash(text), is_key, self.clock.now(), |version| Some(*version))
+    }
+
+    /// Forgets what a change has made wrong that another process, or this one, has made in the tier
+    /// whose log is followed. What is younger than the change stays. Answers whether the key moved.
+    pub(super) fn hear(&self, key: &Key, mark: u64, digest: u32) -> bool {
+        // An insert of this process moved the key when it was kept here.
+        let is_own = |value: &NearValue<V>| digest != 0 && value.digest == digest;
+        if self.values.peek(key.text(), is_own) == Some(true) {
+            return false;
+        }
+        // The key moves even where a younger value stays: that may be evicted before a fill comes
+        // that looked before the change.
+        self.fences.advance(key.text(), |_| {
+            if self.values.peek(key.text(), |value| value.seen < mark) == Some(true) {
+                self.forget(key, None);
+            }
+        });
+        true
+    }
+
+    /// Drops every value: changes may have been missed. Fills that began before are refused from
+    /// now on, and the versions of removed keys are remembered.
+    pub(super) fn drop_values(&self) {
+        self.fences.clear();
+        // That alone hides the values; this gives their room back.
+        self.values.clear();
+    }
+
+    /// Forgets everything, versions too, as every tier does that is cleared.
+    pub(super) fn clear(&self) {
+        self.drop_values();
+        if let Some(removals) = self.removals.get() {
+            removals.clear();
+        }
+    }
+
+    /// Holds at most `fraction` of its bytes from now on. Answers how many values went for that.
+    pub(super) fn shrink_to(&self, fraction: f64) -> u64 {
+        self.values.resize(share(self.config.bytes_max, fraction), self.clock.now())
+    }
+
+    pub(super) fn usage(&self) -> Usage {
+        self.values.usage(self.config.bytes_max, self.clock.now())
+    }
+
+    /// Writes under the key's stripe lock.
+    fn store(
+        &self,
+        key: &Key,
+        value: Option<Arc<V>>,
+        entry: &Entry,
+        mark: u64,
+        provenance: Provenance,
+    ) -> PutOutcome {
+        let seen = provenance.seen;
+        // A value that was looked for later stands for a later change, which this one must not undo.
+        // A fill that a clear has overtaken leaves a dead value, which says nothing.
+        let is_older = |known: &NearValue<V>| {
+            let is_later = entry.is_older_than(known.version) || (seen != 0 && seen < known.seen);
+            is_later && !self.fences.is_cleared(known.mark)
+        };
+        if self.values.peek(key.text(), is_older) == Some(true)
+            || (entry.version.is_some() && entry.is_older_than(self.removed_at(key)))
+        {
+            return PutOutcome::Superseded;
+        }
+        let weight = key.text().len() + entry.payload.len() + OVERHEAD_BYTES;
+        let weight = u32::try_from(weight).unwrap_or(u32::MAX);
+        if u64::from(weight) > self.config.bytes_max {
+            return PutOutcome::TooLarge;
+        }
+        let now = self.clock.now();
+        let latest = now.after(self.config.ttl_max);
+        let value = NearValue::new(value, entry, mark, latest, provenance);
+        let priority = EvictionPriority::Normal;
+        if self.values.insert(key.text(), value, weight, priority, now) {
+            PutOutcome::Stored
+        } else {
+            PutOutcome::TooLarge
+        }
+    }
+}
+
+impl<V> fmt::Debug for Near<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Near").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+fn removals(seed: Option<u64>) -> Engine<NearKey, Version> {
+    Engine::new(&EngineConfig {
+        capacity: REMOVALS_MAX,
+        entries_max: None,
+        eviction: Eviction::Fifo,
+        quotas: Vec::new(),
+        seed,
+    })
+}

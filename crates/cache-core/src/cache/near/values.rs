@@ -1,0 +1,126 @@
+//! The engines that can hold the near tier's values.
+
+use std::sync::Arc;
+
+use super::{NearConfig, key::NearKey, moka::Moka, value::NearValue};
+use crate::{
+    clock::{Clock, Timestamp},
+    engine::{Engine, EngineConfig, Terms},
+    eviction::Eviction,
+    priority::EvictionPriority,
+    tier::Usage,
+};
+
+/// Moka for LRU and W-TinyLFU, which are its own policies; our engine for all others.
+pub(super) enum Values<V> {
+    Own(Engine<NearKey, NearValue<V>>),
+    Moka(Moka<V>),
+}
+
+impl<V: Send + Sync + 'static> Values<V> {
+    pub(super) fn new(config: &NearConfig, clock: &Arc<dyn Clock>) -> Self {
+        let NearConfig { bytes_max: capacity, entries_max, eviction, seed, .. } = *config;
+        match eviction {
+            Eviction::Lru | Eviction::WTinyLfu => Self::Moka(Moka::new(config, Arc::clone(clock))),
+            _ => {
+                let quotas = Vec::new();
+                let config = EngineConfig { capacity, entries_max, eviction, quotas, seed };
+                Self::Own(Engine::new(&config))
+            }
+        }
+    }
+
+    /// What `read` makes of the value under `text`, unless it has expired by `now`. It runs under a
+    /// lock, and may not touch these values.
+    pub(super) fn get<R>(
+        &self,
+        text: &str,
+        now: Timestamp,
+        read: impl FnOnce(&NearValue<V>) -> Option<R>,
+    ) -> Option<R> {
+        match self {
+            Self::Own(engine) => {
+                let text = text.as_bytes();
+                engine.get(engine.hash(text), |key| key.as_bytes() == text, now, read)
+            }
+            Self::Moka(moka) => {
+                moka.get(text).filter(|value| now < value.times().expires_at).and_then(|v| read(&v))
+            }
+        }
+    }
+
+    /// What `read` makes of the value under `text`, expired or not.
+    pub(super) fn peek<R>(&self, text: &str, read: impl FnOnce(&NearValue<V>) -> R) -> Option<R> {
+        match self {
+            Self::Own(engine) => {
+                let text = text.as_bytes();
+                engine.peek(engine.hash(text), |key| key.as_bytes() == text, read)
+            }
+            Self::Moka(moka) => moka.get(text).map(|value| read(&value)),
+        }
+    }
+
+    /// Keeps a value; answers whether it can be held at all.
+    pub(super) fn insert(
+        &self,
+        text: &str,
+        value: NearValue<V>,
+        weight: u32,
+        priority: EvictionPriority,
+        now: Timestamp,
+    ) -> bool {
+        let key = NearKey::new(text);
+        match self {
+            Self::Own(engine) => {
+                let text = text.as_bytes();
+                let expires_at = value.times().expires_at;
+                let terms = Terms { weight, expires_at, priority, group: 0 };
+                let hash = engine.hash(text);
+                engine.insert(hash, |key| key.as_bytes() == text, (key, value), terms, now)
+            }
+            Self::Moka(moka) => moka.insert(key, value, weight),
+        }
+    }
+
+    pub(super) fn remove(&self, text: &str) {
+        match self {
+            Self::Own(engine) => {
+                let text = text.as_bytes();
+                engine.remove(engine.hash(text), |key| key.as_bytes() == text);
+            }
+            Self::Moka(moka) => moka.remove(text),
+        }
+    }
+
+    pub(super) fn clear(&self) {
+        match self {
+            Self::Own(engine) => engine.clear(),
+            Self::Moka(moka) => moka.clear(),
+        }
+    }
+
+    /// Holds at most `bytes_max` from now on. Answers how many values went for that.
+    pub(super) fn resize(&self, bytes_max: u64, now: Timestamp) -> u64 {
+        match self {
+            Self::Own(engine) => engine.resize(bytes_max, now),
+            Self::Moka(moka) => moka.resize(bytes_max),
+        }
+    }
+
+    pub(super) fn usage(&self, bytes_max: u64, now: Timestamp) -> Usage {
+        let (entries, bytes, evictions) = match self {
+            Self::Own(engine) => {
+                engine.sweep(now);
+                (engine.len(), engine.weight(), engine.counts().evicted())
+            }
+            Self::Moka(moka) => moka.usage(),
+        };
+        Usage {
+            entries: Some(entries),
+            bytes: Some(bytes),
+            bytes_max: Some(bytes_max),
+            evictions: Some(evictions),
+            evicted: None,
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! How much the shards of an engine hold together, and who is to give way.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::EvictionCounts;
+use crate::{eviction::Resident, sync::AtomicU64};
+
+/// A value counts as large above this part of a shard's share.
+const LARGE_PARTS: u64 = 8;
+
+/// By which part of its share a shard may be below it and evict all the same. Else every other
+/// insert would take its room from another shard.
+const SLACK_PARTS: u64 = 16;
+
+/// The room of one engine.
+///
+/// The bound is one for all shards: a shard takes what others leave free, and nothing is evicted
+/// while there is room anywhere. Once there is none, shards above their share give way.
+///
+/// Values that are large beside a shard's share are counted apart, and all shards make room for
+/// them in equal parts; else one of them would drive everything else out of its shard.
+#[derive(Debug)]
+pub(super) struct Room {
+    capacity: AtomicU64,
+    entries_max: u64,
+    large_min: u64,
+    used: AtomicU64,
+    entries: AtomicU64,
+    large: AtomicU64,
+    /// What of it is pinned.
+    pinned: AtomicU64,
+    /// Records that were to be pinned and found no room for that.
+    unpinned: AtomicU64,
+    evictions: [AtomicU64; Reason::ALL.len()],
+    loads: Box<[Load]>,
+    groups: Box<[Group]>,
+}
+
+/// What one shard holds.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Load {
+    small: AtomicU64,
+    large: AtomicU64,
+    entries: AtomicU64,
+}
+
+/// Records that have a guaranteed share together.
+#[derive(Debug)]
+struct Group {
+    weight: AtomicU64,
+    quota: u64,
+}
+
+/// Why a record went that its owner did not remove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    Size,
+    Quota,
+    Pressure,
+    Expired,
+}
+
+impl Reason {
+    const ALL: [Self; 4] = [Self::Size, Self::Quota, Self::Pressure, Self::Expired];
+}
+
+/// What a newcomer lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lack {
+    Bytes,
+    Entries,
+}
+
+impl Room {
+    /// Of `shards` shards. The first group has no quota, and the others have `quotas`.
+    pub(super) fn new(capacity: u64, entries_max: u64, shards: usize, quotas: &[u64]) -> Self {
+        let group = |quota| Group { weight: AtomicU64::new(0), quota };
+        let large_min = if shards == 1 { u64::MAX } else { capacity / shards as u64 / LARGE_PARTS };
+        Self {
+            capacity: AtomicU64::new(capacity),
+            entries_max,
+            large_min,
+            used: AtomicU64::new(0),
+            entries: AtomicU64::new(0),
+            large: AtomicU64::new(0),
+            pinned: AtomicU64::new(0),
+            unpinned: AtomicU64::new(0),
+            evictions: Default::default(),
+            loads: (0..shards).map(|_| Load::default()).collect(),
+            groups: std::iter::once(&0).chain(quotas).map(|quota| group(*quota)).collect(),
+        }
+    }
+
+    pub(super) fn count(&self, reason: Reason) {
+        self.evictions[reason as usize].fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn counts(&self) -> EvictionCounts {
+        let [size, quota, pressure, expired] =
+            Reason::ALL.map(|reason| self.evictions[reason as usize].load(Relaxed));
+        let unpinned = self.unpinned.load(Relaxed);
+        EvictionCounts { size, quota, pressure, expired, unpinned }
+    }
+
+    pub(super) fn capacity(&self) -> u64 {
+        self.capacity.load(Relaxed)
+    }
+
+    pub(super) fn set_capacity(&self, capacity: u64) {
+        self.capacity.store(capacity, Relaxed);
+    }
+
+    pub(super) fn used(&self) -> u64 {
+        self.used.load(Relaxed)
+    }
+
+    pub(super) fn entries(&self) -> u64 {
+        self.entries.load(Relaxed)
+    }
+
+    pub(super) fn is_large(&self, weight: u32) -> bool {
+        u64::from(weight) > self.large_min
+    }
+
+    /// Takes room for a record of `weight` in place of one of `freed`, if there is one.
+    pub(super) fn reserve(&self, weight: u32, freed: Option<u32>) -> Result<(), Lack> {
+        let (weight, old) = (u64::from(weight), u64::from(freed.unwrap_or(0)));
+        if freed.is_none() && !grow(&self.entries, 1, self.entries_max) {
+            return Err(Lack::Entries);
+        }
+        if weight <= old {
+            self.used.fetch_sub(old - weight, Relaxed);
+        } else if !grow(&self.used, weight - old, self.capacity()) {
+            if freed.is_none() {
+                self.entries.fetch_sub(1, Relaxed);
+            }
+            return Err(Lack::Bytes);
+        }
+        Ok(())
+    }
+
+    /// Gives back what [`reserve`](Self::reserve) took.
+    pub(super) fn release(&self, weight: u32) {
+        self.used.fetch_sub(u64::from(weight), Relaxed);
+        self.entries.fetch_sub(1, Relaxed);
+    }
+
+    /// Counts a record of a shard in.
+    pub(super) fn enter(&self, shard: usize, group: usize, weight: u32, is_large: bool) {
+        let (load, weight) = (&self.loads[shard], u64::from(weight));
+        load.entries.fetch_add(1, Relaxed);
+        if is_large {
+            load.large.fetch_add(weight, Relaxed);
+            self.large.fetch_add(weight, Relaxed);
+        } else {
+            load.small.fetch_add(weight, Relaxed);
+        }
+        self.groups[group].weight.fetch_add(weight, Relaxed);
+    }
+
+    /// Counts a record of a shard out.
+    pub(super) fn leave(&self, shard: usize, group: usize, weight: u32, is_large: bool) {
+        let (load, weight) = (&self.loads[shard], u64::from(weight));
+        load.entries.fetch_sub(1, Relaxed);
+        if is_large {
+            load.large.fetch_sub(weight, Relaxed);
+            self.large.fetch_sub(weight, Relaxed);
+        } else {
+            load.small.fetch_sub(weight, Relaxed);
+        }
+        self.groups[group].weight.fetch_sub(weight, Relaxed);
+    }
+
+    /// Pins `weight`, if that leaves at least half of the capacity to others.
+    pub(super) fn pin(&self, weight: u32) -> bool {
+        let is_pinned = grow(&self.pinned, u64::from(weight), self.capacity() / 2);
+        if !is_pinned {
+            self.unpinned.fetch_add(1, Relaxed);
+        }
+        is_pinned
+    }
+
+    pub(super) fn unpin(&self, weight: u32) {
+        self.pinned.fetch_sub(u64::from(weight), Relaxed);
+    }
+
+    /// Whether `shard` itself is to give way to its newcomer.
+    pub(super) fn is_turn_of(&self, shard: usize, lack: Lack, newcomer: &Resident) -> bool {
+        if self.loads.len() == 1 {
+            return true;
+        }
+        let load = &self.loads[shard];
+        let (has, share) = match lack {
+            Lack::Entries => (load.entries.load(Relaxed) + 1, self.share_of(self.entries_max)),
+            Lack::Bytes if self.is_large(newcomer.weight) => {
+                (load.small.load(Relaxed), self.small_share(newcomer.weight))
+            }
+            Lack::Bytes => {
+                let has = load.small.load(Relaxed) + u64::from(newcomer.weight);
+                (has, self.small_share(0))
+            }
+        };
+        has > share - share / SLACK_PARTS
+    }
+
+    /// The shards in the order in which they are to give way to a newcomer elsewhere: that which
+    /// has the most first.
+    pub(super) fn turns(&self, lack: Lack) -> Vec<usize> {
+        let share = self.small_share(0);
+        let load = |shard: &usize| {
+            let load = &self.loads[*shard];
+            match lack {
+                Lack::Entries => (0, load.entries.load(Relaxed)),
+                Lack::Bytes => {
+                    let small = load.small.load(Relaxed);
+                    // Where no shard has too much of small values, large ones give way.
+                    (u64::from(small > share) * small, load.large.load(Relaxed))
+                }
+            }
+        };
+        let mut shards: Vec<usize> = (0..self.loads.len()).collect();
+        shards.sort_unstable_by_key(|shard| std::cmp::Reverse(load(shard)));
+        shards
+    }
+
+    /// By how much a group is above its quota.
+    pub(super) fn excess(&self, group: usize) -> u64 {
+        let Group { weight, quota } = &self.groups[group];
+        weight.load(Relaxed).saturating_sub(*quota)
+    }
+
+    pub(super) fn groups(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// What a policy of a shard is to expect of a group: its quota's part, or the shard's share.
+    pub(super) fn share_of_group(&self, group: usize) -> u64 {
+        let quota = self.groups[group].quota;
+        self.share_of(if quota == 0 { self.capacity() } else { quota.min(self.capacity()) })
+    }
+
+    /// What a shard may hold of small values once a large one of `newcomer` has come.
+    fn small_share(&self, newcomer: u32) -> u64 {
+        let large = self.large.load(Relaxed) + u64::from(newcomer);
+        self.share_of(self.capacity().saturating_sub(large))
+    }
+
+    fn share_of(&self, whole: u64) -> u64 {
+        whole / self.loads.len() as u64
+    }
+}
+
+/// Adds to a number that stays within `max`.
+fn grow(number: &AtomicU64, by: u64, max: u64) -> bool {
+    let within = |now: u64| now.checked_add(by).filter(|sum| *sum <= max);
+    number.fetch_update(Relaxed, Relaxed, within).is_ok()
+}
