@@ -68,7 +68,7 @@ pub use stack::{Found, Stack};
 pub use stats::{CacheStats, LatencyHistogram, LatencySummary, OperationStats, Table, TierStats};
 pub use tags::{TAG_LEN_MAX, TAGS_MAX, TagMark, TagQuery, Tags, generation_key, horizon_key};
 pub use tier::{
-    Condition, Durability, Lookup, Put, PutOutcome, Removal, Scope, Tier, TierExt, TierInfo, Usage,
-    check_batch,
+    Condition, Durability, Evictions, Lookup, Put, PutOutcome, Removal, Scope, Tier, TierExt,
+    TierInfo, Usage, check_batch,
 };
 pub use units::{ByteSize, ServerUrl, Span};

@@ -109,6 +109,7 @@ impl<V: Send + Sync + 'static> Values<V> {
             bytes: Some(bytes),
             bytes_max: Some(bytes_max),
             evictions: Some(evictions),
+            evicted: None,
         }
     }
 }
