@@ -139,3 +139,58 @@ impl EvictionPolicy for AdaptiveS3Fifo {
         Some(slot)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Replay;
+    use super::*;
+    use crate::clock::Timestamp;
+
+    #[test]
+    fn the_small_queue_keeps_its_share_when_the_capacity_changes() {
+        let mut policy = AdaptiveS3Fifo::new();
+        policy.set_capacity(1_000);
+        assert_eq!(policy.small_capacity, 100);
+        policy.small_capacity = 500;
+        policy.set_capacity(100);
+        assert_eq!(policy.small_capacity, 50);
+        policy.set_capacity(u64::MAX);
+        assert_eq!(policy.small_capacity, u64::MAX / 2);
+    }
+
+    #[test]
+    fn the_ghosts_take_32_bytes_a_key_at_most_however_many_have_gone() {
+        let mut policy = AdaptiveS3Fifo::new();
+        policy.set_capacity(10_000);
+        let record = |hash| Resident { hash, weight: 1, expires_at: Timestamp::MAX };
+        (0..10_000).for_each(|slot| policy.insert(Slot(slot), record(u64::from(slot))));
+        for hash in 10_000..200_000 {
+            let slot = policy.evict(None, &Unread).expect("it is full");
+            policy.insert(slot, record(hash));
+        }
+        let bytes = policy.small_ghost.bytes() + policy.main_ghost.bytes();
+        assert!(bytes <= 11_000 * 32, "{bytes} bytes");
+    }
+
+    struct Unread;
+
+    impl ReadCounts for Unread {
+        fn get(&self, _: Slot) -> u8 {
+            0
+        }
+
+        fn set(&self, _: Slot, _: u8) {}
+    }
+
+    #[test]
+    fn what_comes_back_a_little_late_lengthens_the_small_queue() {
+        // Each key comes twice, half a cache apart.
+        let request = |now: u64| if now.is_multiple_of(2) { now } else { now.saturating_sub(501) };
+        let mut cache = Replay::new(Box::new(AdaptiveS3Fifo::new()), 1_000);
+        let mut hits = |range: std::ops::Range<u64>| {
+            range.filter(|now| cache.access(request(*now), 1, Timestamp::MAX)).count()
+        };
+        hits(0..20_000);
+        assert!(hits(20_000..40_000) > 9_000);
+    }
+}
