@@ -1,5 +1,6 @@
 //! Traits, entries, stack and typed front of a tiered cache.
 
+mod access_log;
 mod audit;
 mod bus;
 mod cache;
@@ -30,6 +31,10 @@ mod tier;
 mod units;
 pub mod wire;
 
+pub use access_log::{
+    AccessLog, AccessLogConfig, AccessLogReader, AccessLogStats, AccessOutcome, AccessRecord,
+    KeyForm, LogEnd, Recording, RecordingSwitch, is_access_log,
+};
 pub use audit::{
     AuditConfig, AuditReport, AuditStats, Auditing, Auditor, Finding, FindingKind, Held,
 };
@@ -63,7 +68,7 @@ pub use stack::{Found, Stack};
 pub use stats::{CacheStats, LatencyHistogram, LatencySummary, OperationStats, Table, TierStats};
 pub use tags::{TAG_LEN_MAX, TAGS_MAX, TagMark, TagQuery, Tags, generation_key, horizon_key};
 pub use tier::{
-    Condition, Durability, Lookup, Put, PutOutcome, Removal, Scope, Tier, TierExt, TierInfo, Usage,
-    check_batch,
+    Condition, Durability, Evictions, Lookup, Put, PutOutcome, Removal, Scope, Tier, TierExt,
+    TierInfo, Usage, check_batch,
 };
 pub use units::{ByteSize, ServerUrl, Span};

@@ -308,6 +308,7 @@ impl Tier for MemoryTier {
             bytes: Some(self.records.weighted_size()),
             bytes_max: Some(self.bytes_max),
             evictions: Some(self.evictions.load(Ordering::Relaxed)),
+            evicted: None,
         })
     }
 
