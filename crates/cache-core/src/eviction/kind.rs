@@ -33,8 +33,8 @@ pub enum Eviction {
     Ttl,
     /// `s3-fifo`: newcomers prove themselves in a small queue.
     S3Fifo,
-    /// `s3-fifo-adaptive`: the same, but how long the small queue is, is learnt. The default: of all
-    /// these it is never far below the best, on every trace that they were measured with.
+    /// `s3-fifo-adaptive`: the same, but how long the small queue is, is learnt. The default: on the
+    /// traces that they were measured with it is nowhere far below LRU, and most often far above.
     #[default]
     AdaptiveS3Fifo,
     /// `sieve`: a hand spares who was read since it last came by.
