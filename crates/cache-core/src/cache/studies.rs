@@ -4,17 +4,21 @@ use super::{
     hit::{Hit, Origin},
     shared::Shared,
 };
-use crate::access_log::{AccessLog, AccessOutcome, AccessRead};
+use crate::{
+    access_log::{AccessLog, AccessOutcome, AccessRead},
+    live_curve::{CurveStats, CurveTracker},
+};
 
 /// Those who study a cache's reads. Where there is none, a read pays for looking whether there is.
 #[derive(Debug)]
 pub(super) struct Studies {
     log: Option<AccessLog>,
+    curve: Option<CurveTracker>,
 }
 
 impl Studies {
-    pub(super) const fn new(log: Option<AccessLog>) -> Self {
-        Self { log }
+    pub(super) const fn new(log: Option<AccessLog>, curve: Option<CurveTracker>) -> Self {
+        Self { log, curve }
     }
 }
 
@@ -22,9 +26,12 @@ impl<V: Send + Sync + 'static> Shared<V> {
     /// Notes a read that the near tier has answered, by a value or by the word that there is none.
     #[inline]
     pub(super) fn note_near(&self, text: &str, hit: Option<&Hit<V>>) {
-        let Studies { log } = &self.studies;
+        let Studies { log, curve } = &self.studies;
         if let Some(log) = log {
             log.note(&self.namespace, text, || self.access(text, hit, AccessOutcome::Near));
+        }
+        if let Some(curve) = curve {
+            curve.note(text, || self.weight(text, hit), || self.metrics.reads());
         }
     }
 
@@ -37,10 +44,19 @@ impl<V: Send + Sync + 'static> Shared<V> {
             Some(Origin::Load) => AccessOutcome::Load,
             None => AccessOutcome::Nothing,
         };
-        let Studies { log } = &self.studies;
+        let Studies { log, curve } = &self.studies;
         if let Some(log) = log {
             log.note(&self.namespace, text, || self.access(text, hit, outcome));
         }
+        if let Some(curve) = curve {
+            curve.note(text, || self.weight(text, hit), || self.metrics.reads());
+        }
+    }
+
+    /// What other sizes of the near tier would bring, where that is estimated.
+    pub(super) fn curve(&self) -> Option<CurveStats> {
+        let bytes_max = self.near.as_ref()?.usage().bytes_max?;
+        Some(self.studies.curve.as_ref()?.stats(bytes_max, self.metrics.reads()))
     }
 
     fn access(&self, text: &str, hit: Option<&Hit<V>>, outcome: AccessOutcome) -> AccessRead {
