@@ -98,9 +98,19 @@ fn the_help_has_examples_exit_codes_and_settings() {
     }
     let fits = |help: &str| help.lines().all(|line| line.chars().count() <= 100);
     assert!(fits(&help), "{help}");
-    for command in
-        ["get", "put", "remove", "clear", "warm", "watch", "stats", "doctor", "completions"]
-    {
+    for command in [
+        "get",
+        "put",
+        "remove",
+        "clear",
+        "warm",
+        "watch",
+        "stats",
+        "simulate",
+        "record",
+        "doctor",
+        "completions",
+    ] {
         let help = home.run([command, "--help"]).done().out;
         assert!(help.contains("Examples:") && fits(&help), "{help}");
     }

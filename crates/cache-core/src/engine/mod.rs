@@ -156,6 +156,12 @@ impl<T: Record> Engine<T> {
         Some(read(shard.at(slot)))
     }
 
+    /// What the record that `is_it` was said to weigh. No read.
+    pub(crate) fn weight_of(&self, hash: u64, is_it: impl Fn(&T) -> bool) -> Option<u32> {
+        let shard = self.shards[self.index(hash)].0.read();
+        shard.find(hash, is_it).map(|slot| shard.weight_at(slot))
+    }
+
     /// Keeps a record in place of the one that `is_it`. Room is made first. Where it is above what
     /// the engine can hold, the old one is forgotten, and the answer is `false`.
     pub(crate) fn insert(
