@@ -1,5 +1,6 @@
 //! Traits, entries, stack and typed front of a tiered cache.
 
+mod access_log;
 mod audit;
 mod bus;
 mod cache;
@@ -30,6 +31,10 @@ mod tier;
 mod units;
 pub mod wire;
 
+pub use access_log::{
+    AccessLog, AccessLogConfig, AccessLogReader, AccessLogStats, AccessOutcome, AccessRecord,
+    KeyForm, LogEnd, Recording, RecordingSwitch, is_access_log,
+};
 pub use audit::{
     AuditConfig, AuditReport, AuditStats, Auditing, Auditor, Finding, FindingKind, Held,
 };

@@ -189,7 +189,7 @@ mod tests {
         let advice = Advice::of(&curves, Weight::Count, None).unwrap();
         let page = curves.html("<t>", &["a & b".to_owned()], Weight::Count, Some(&advice));
         assert!(page.contains("<svg") && page.contains("a &amp; b") && page.contains("&lt;t&gt;"));
-        assert!(page.contains("<th>opt</th>") && page.contains("class=\"line bound\""));
+        assert!(page.contains("<th>opt</th>") && page.contains("class=\"line bound sb\""));
         assert!(page.contains("<p>Take "), "{page}");
         let elsewhere = ["src=", "href=", "@import", "url(", "<script", "<link"];
         assert!(elsewhere.iter().all(|word| !page.contains(word)));

@@ -26,6 +26,7 @@ pub struct Trace {
     total: f64,
     rate: Rate,
     file_rate: f64,
+    remarks: Vec<String>,
 }
 
 /// What a trace tells of a read beside its key.
@@ -46,7 +47,8 @@ pub struct Columns {
 pub struct Request {
     /// The key's hash, of 64 bits.
     pub hash: u64,
-    /// Bytes of the value; 1 stands in where that is not known.
+    /// Bytes of the value; 0: not known of this read. A trace puts in its place what another read of
+    /// the key tells, the last before it or the first after it, and 1 where none does.
     pub size: u32,
     /// Milliseconds since any moment.
     pub time_ms: u64,
@@ -113,6 +115,12 @@ impl Trace {
         last.iter().map(|size| f64::from(*size)).sum::<f64>() / self.rate()
     }
 
+    /// What was wrong with the file and is no fault: sentences.
+    #[must_use]
+    pub fn remarks(&self) -> &[String] {
+        &self.remarks
+    }
+
     /// The reads, in order: the key's number and the rest.
     pub fn requests(&self) -> impl Iterator<Item = (u32, Request)> {
         (0..self.len()).map(|at| (self.ids[at], self.request(at)))
@@ -140,6 +148,28 @@ impl Trace {
         }
     }
 
+    /// Puts sizes where none was told.
+    fn complete_sizes(&mut self) {
+        if !self.sizes.contains(&0) {
+            return;
+        }
+        let mut known = vec![0_u32; self.keys_len()];
+        let mut pass = |at: usize, sizes: &mut [u32]| {
+            let (known, size) = (&mut known[self.ids[at] as usize], &mut sizes[at]);
+            if *size == 0 {
+                *size = *known;
+            } else {
+                *known = *size;
+            }
+        };
+        let mut sizes = std::mem::take(&mut self.sizes);
+        (0..sizes.len()).for_each(|at| pass(at, &mut sizes));
+        // Now of each key the first reads alone are without.
+        (0..sizes.len()).rev().for_each(|at| pass(at, &mut sizes));
+        sizes.iter_mut().for_each(|size| *size = (*size).max(1));
+        self.sizes = sizes;
+    }
+
     /// The part of the trace whose keys fall into the sample of `rate`, which is of all keys.
     #[must_use]
     pub fn sample(&self, rate: f64) -> Self {
@@ -149,7 +179,7 @@ impl Trace {
         for (_, request) in self.requests() {
             builder.keep(request);
         }
-        Self { total: self.total, ..builder.trace() }
+        Self { total: self.total, remarks: self.remarks.clone(), ..builder.trace() }
     }
 }
 
@@ -162,6 +192,7 @@ pub struct TraceBuilder {
     seen: u64,
     rate: Rate,
     file_rate: f64,
+    remarks: Vec<String>,
 }
 
 impl TraceBuilder {
@@ -180,15 +211,29 @@ impl TraceBuilder {
             total: 0.0,
             rate: Rate::ALL,
             file_rate: 1.0,
+            remarks: Vec::new(),
         };
         let (numbers, rate) = (HashMap::default(), Rate::ALL);
-        Self { trace, numbers, requests_max: requests_max.max(1), seen: 0, rate, file_rate: 1.0 }
+        Self {
+            trace,
+            numbers,
+            requests_max: requests_max.max(1),
+            seen: 0,
+            rate,
+            file_rate: 1.0,
+            remarks: Vec::new(),
+        }
     }
 
     /// Says that the reads which will come are those of a part of the keys only.
     #[must_use]
     pub fn recorded_at(self, rate: f64) -> Self {
         Self { file_rate: rate, ..self }
+    }
+
+    /// Adds what a reader of the trace should know.
+    pub(crate) fn remark(&mut self, remark: String) {
+        self.remarks.push(remark);
     }
 
     /// Adds a read.
@@ -205,7 +250,7 @@ impl TraceBuilder {
     /// # Errors
     ///
     /// [`ErrorKind::Config`] when there is no read in it.
-    pub fn finish(self) -> Result<Trace> {
+    pub fn finish(mut self) -> Result<Trace> {
         if self.seen == 0 {
             return Err(Error::new(ErrorKind::Config, "the trace is empty")
                 .hint("give a file with one key a line, or CSV with a column `key`"));
@@ -215,7 +260,10 @@ impl TraceBuilder {
             return Err(Error::new(ErrorKind::Config, message).hint("sample more of the keys"));
         }
         let total = self.seen as f64 / self.file_rate;
-        Ok(Trace { total, ..self.trace() })
+        let remarks = std::mem::take(&mut self.remarks);
+        let mut trace = Trace { total, remarks, ..self.trace() };
+        trace.complete_sizes();
+        Ok(trace)
     }
 
     fn trace(self) -> Trace {
@@ -314,6 +362,16 @@ mod tests {
         let sample = trace.sample(0.125);
         assert_eq!((trace.rate(), sample.rate(), sample.total()), (0.5, 0.125, 100_000.0));
         assert_eq!(sample.len(), sample.keys_len() * 20);
+    }
+
+    #[test]
+    fn a_size_that_is_not_told_is_that_of_another_read_of_the_key() {
+        let columns = Columns { size: true, ..Columns::default() };
+        let mut builder = TraceBuilder::new(columns, usize::MAX);
+        for (hash, size) in [(1, 0), (1, 5), (1, 0), (2, 0), (1, 7), (1, 0)] {
+            builder.push(Request { hash, size, ..Request::default() });
+        }
+        assert_eq!(builder.finish().unwrap().sizes, [5, 5, 5, 1, 7, 7]);
     }
 
     #[test]

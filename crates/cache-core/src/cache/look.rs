@@ -1,5 +1,7 @@
 //! The first part of a flight: what the tiers have of a key.
 
+use std::sync::Arc;
+
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -65,7 +67,7 @@ enum Content {
 }
 
 impl Content {
-    const fn of<V>(kept: &Kept<V>) -> Self {
+    const fn of<V>(kept: Option<&Arc<V>>) -> Self {
         if kept.is_some() { Self::Value } else { Self::Absence }
     }
 }
@@ -113,7 +115,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
         if let Some(near) = self.near_taken(key, course, &seen) {
             let now = self.clock.now();
             if near.is_fresh(now) {
-                let is_absent = near.value.is_none();
+                let is_absent = near.value().is_none();
                 let candidate = Candidate {
                     key: key.clone(),
                     near_fence,
@@ -210,21 +212,21 @@ impl<V: Send + Sync + 'static> Shared<V> {
             let (times, tags) = (Times::of(entry), entry.tags.clone());
             seen.note(Previous::new(value.clone(), entry.version, times, tags, now));
         }
-        course.takes(entry.version, entry.created_at, Content::of(&kept)).then_some(kept)
+        course.takes(entry.version, entry.created_at, Content::of(kept.as_ref())).then_some(kept)
     }
 
     /// What the near tier has of what is looked for.
     fn near_taken(&self, key: &Key, course: &Course, seen: &Seen<V>) -> Option<NearValue<V>> {
         let near = self.near_any(key)?;
         let times = near.times();
-        if let Some(value) = &near.value {
+        if let Some(value) = near.value() {
             let now = self.clock.now();
-            let tags = near.tagged.as_ref().map(|tagged| tagged.tags().clone()).unwrap_or_default();
-            seen.note(Previous::new(value.clone(), near.version, times, tags, now));
+            let tags = near.tagged().map(|tagged| tagged.tags().clone()).unwrap_or_default();
+            seen.note(Previous::new(value.clone(), near.version(), times, tags, now));
         }
-        let content = Content::of(&near.value);
+        let content = Content::of(near.value());
         let taken =
-            course.copies == Copies::All && course.takes(near.version, times.created_at, content);
+            course.copies == Copies::All && course.takes(near.version(), times.created_at, content);
         taken.then_some(near)
     }
 
@@ -249,7 +251,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
                 is_absent = kept.is_none();
                 self.near_fill(key, kept.clone(), &entry, near_fence, provenance);
             }
-            Some(self.tier_hit(level, &entry, kept?))
+            Some(self.tier_hit(level, key, &entry, kept?))
         });
         let near = self.near_taken(key, course, seen).and_then(|near| near.to_hit(now));
         let hit = match (below, near) {

@@ -14,9 +14,10 @@ use super::{
     hit::{Hit, Origin, Times},
     item::{Item, Storage, Terms},
     metrics::Metrics,
-    near::{Near, NearFence, NearValue, Provenance},
+    near::{self, Near, NearFence, NearValue, Provenance},
     policy::{Dice, Policy},
     request::Rule,
+    studies::Studies,
     tag_book::TagBook,
 };
 use crate::{
@@ -48,6 +49,8 @@ pub(super) struct Shared<V> {
     pub(super) events: Events,
     /// Samples what the tiers hold, where that was asked for.
     pub(super) auditor: RwLock<Option<Auditor>>,
+    /// Hears of reads, where that was asked for.
+    pub(super) studies: Studies,
     pub(super) flights: Flights<V>,
     pub(super) metrics: Metrics,
     pub(super) policy: Policy,
@@ -113,7 +116,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
     pub(super) fn near_for(&self, text: &str, rule: &Rule) -> Glance<V> {
         match rule.copies {
             Copies::All => self.glance(text, |value, now| {
-                value.is_fresh(now) || (rule.at_once.is_some() && value.value.is_some())
+                value.is_fresh(now) || (rule.at_once.is_some() && value.value().is_some())
             }),
             Copies::Shared => Glance::Miss,
         }
@@ -134,6 +137,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
         if started.is_some() {
             self.note_sampled_read(text);
         }
+        self.studies.note_near(&self.namespace, text, hit.as_ref());
         match hit {
             Some(hit) => Glance::Hit(hit),
             None => {
@@ -153,7 +157,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
     /// Whether a value of the near tier may be an answer, as far as other keys' and other processes'
     /// changes go.
     fn may_serve(&self, value: &NearValue<V>, now: Timestamp) -> bool {
-        let is_live = || value.tagged.as_ref().is_none_or(|tagged| self.tags.is_live(tagged));
+        let is_live = || value.tagged().is_none_or(|tagged| self.tags.is_live(tagged));
         self.coherence.allows_near(now) && is_live()
     }
 
@@ -247,11 +251,12 @@ impl<V: Send + Sync + 'static> Shared<V> {
     }
 
     /// A hit in the stack, as it is answered.
-    pub(super) fn tier_hit(&self, level: usize, entry: &Entry, value: Arc<V>) -> Hit<V> {
+    pub(super) fn tier_hit(&self, level: usize, key: &Key, entry: &Entry, value: Arc<V>) -> Hit<V> {
         let name = Arc::clone(self.observed[level].name());
         let origin = Origin::Tier { level: level + 1, name };
         let (version, cost_us) = (entry.version, entry.load_cost_us);
-        Hit::new(value, origin, Times::of(entry), version, cost_us, self.clock.now())
+        let hit = Hit::new(value, origin, Times::of(entry), version, cost_us, self.clock.now());
+        hit.weighing(near::weight(key, entry))
     }
 
     /// Carries `work` out to its end, whether or not the caller waits for it.

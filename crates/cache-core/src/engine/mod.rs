@@ -3,6 +3,8 @@
 mod counts;
 mod notes;
 mod room;
+#[cfg(all(test, shuttle))]
+mod schedules;
 mod shard;
 mod slab;
 #[cfg(all(test, not(shuttle)))]
@@ -12,10 +14,11 @@ mod wheel;
 use std::fmt;
 
 pub use self::counts::EvictionCounts;
+pub(crate) use self::slab::Record;
 use self::{
     room::{Lack, Reason, Room},
     shard::{Place, Shard, Victims},
-    slab::Record,
+    slab::count_read,
 };
 use crate::{
     clock::Timestamp,
@@ -72,8 +75,8 @@ pub(crate) struct Terms {
 /// TTL, have one shard: their inserts wait for each other, and their hits share one lock's counter.
 ///
 /// The caller hashes a key once with [`hash`](Self::hash), and tells the time.
-pub(crate) struct Engine<K, V> {
-    shards: Box<[Cell<K, V>]>,
+pub(crate) struct Engine<T> {
+    shards: Box<[Cell<T>]>,
     reads: Reads,
     room: Room,
     hasher: ahash::RandomState,
@@ -82,12 +85,15 @@ pub(crate) struct Engine<K, V> {
 
 /// A shard alone on its cache lines.
 #[repr(align(128))]
-struct Cell<K, V>(RwLock<Shard<K, V>>);
+struct Cell<T>(RwLock<Shard<T>>);
 
-impl<K, V> Engine<K, V> {
+impl<T: Record> Engine<T> {
     pub(crate) fn new(config: &EngineConfig) -> Self {
+        Self::with_shards(config, shards(config))
+    }
+
+    fn with_shards(config: &EngineConfig, shards: usize) -> Self {
         let entries_max = config.entries_max.unwrap_or(u64::MAX);
-        let shards = shards(config.eviction, config.capacity, entries_max);
         let seed = config.seed.unwrap_or_else(rand::random);
         let reads = config.eviction.policy(seed).reads();
         let shard = |index: usize| {
@@ -107,27 +113,23 @@ impl<K, V> Engine<K, V> {
         self.hasher.hash_one(text)
     }
 
-    /// What `read` makes of the value under the key, unless it has expired by `now`. That it was
-    /// read is noted where `read` has an answer.
+    /// What `read` makes of the record of this hash that `is_it`. That it was read is noted where
+    /// `read` has an answer: whether a record has expired, its reader sees.
     ///
-    /// `read` runs under the shard's lock: it is short, and calls nothing of this engine.
+    /// Both run under the shard's lock: they are short, and call nothing of this engine.
     pub(crate) fn get<R>(
         &self,
         hash: u64,
-        is_key: impl Fn(&K) -> bool,
-        now: Timestamp,
-        read: impl FnOnce(&V) -> Option<R>,
+        is_it: impl Fn(&T) -> bool,
+        read: impl FnOnce(&T) -> Option<R>,
     ) -> Option<R> {
         let cell = &self.shards[self.index(hash)].0;
         let shard = cell.read();
-        let slot = shard.find(hash, is_key)?;
+        let slot = shard.find(hash, is_it)?;
         let record = shard.at(slot);
-        if now >= record.expires_at {
-            return None;
-        }
-        let answer = read(&record.value)?;
+        let answer = read(record)?;
         match self.reads {
-            Reads::Counted { max } => record.count_read(max),
+            Reads::Counted { max } => count_read(record.reads(), max),
             Reads::Told if shard.note(slot) => {
                 drop(shard);
                 // Whoever holds the lock tells the policy as well.
@@ -140,25 +142,25 @@ impl<K, V> Engine<K, V> {
         Some(answer)
     }
 
-    /// What `read` makes of the value under the key, expired or not. That is no read.
+    /// As [`get`](Self::get), but that is no read.
     pub(crate) fn peek<R>(
         &self,
         hash: u64,
-        is_key: impl Fn(&K) -> bool,
-        read: impl FnOnce(&V) -> R,
+        is_it: impl Fn(&T) -> bool,
+        read: impl FnOnce(&T) -> R,
     ) -> Option<R> {
         let shard = self.shards[self.index(hash)].0.read();
-        let slot = shard.find(hash, is_key)?;
-        Some(read(&shard.at(slot).value))
+        let slot = shard.find(hash, is_it)?;
+        Some(read(shard.at(slot)))
     }
 
-    /// Keeps a value, for which room is made first. Where it is above what the engine can hold, the
-    /// key is forgotten, and the answer is `false`.
+    /// Keeps a record in place of the one that `is_it`. Room is made first. Where it is above what
+    /// the engine can hold, the old one is forgotten, and the answer is `false`.
     pub(crate) fn insert(
         &self,
         hash: u64,
-        is_key: impl Fn(&K) -> bool,
-        (key, value): (K, V),
+        is_it: impl Fn(&T) -> bool,
+        record: T,
         terms: Terms,
         now: Timestamp,
     ) -> bool {
@@ -170,14 +172,17 @@ impl<K, V> Engine<K, V> {
         let mut dropped = Dropped::default();
         let mut shard = self.lock(index, now, &mut dropped);
         loop {
-            let old = shard.find(hash, &is_key);
-            let freed = old.map(|slot| shard.at(slot).weight);
+            let old = shard.find(hash, &is_it);
+            let freed = old.map(|slot| shard.weight_at(slot));
             let Err(lack) = self.room.reserve(resident.weight, freed) else {
                 if let Some(slot) = old {
-                    dropped.add(shard.replace(&self.room, slot, place, key, value));
+                    dropped.add(shard.replace(&self.room, slot, place, record));
                 } else {
-                    shard.insert(&self.room, place, key, value);
+                    shard.insert(&self.room, place, record);
                 }
+                drop(shard);
+                // The capacity may have shrunk since the room was taken.
+                self.relieve(now);
                 return true;
             };
             let fits = u64::from(resident.weight) <= self.room.capacity();
@@ -189,7 +194,7 @@ impl<K, V> Engine<K, V> {
             shard = self.lock(index, now, &mut dropped);
             if !is_made {
                 // The newcomer itself is what is too much.
-                if let Some(slot) = shard.find(hash, &is_key) {
+                if let Some(slot) = shard.find(hash, &is_it) {
                     dropped.add(shard.take(&self.room, slot));
                 }
                 return false;
@@ -197,11 +202,11 @@ impl<K, V> Engine<K, V> {
         }
     }
 
-    /// Forgets a key.
-    pub(crate) fn remove(&self, hash: u64, is_key: impl Fn(&K) -> bool) {
+    /// Forgets the record that `is_it`.
+    pub(crate) fn remove(&self, hash: u64, is_it: impl Fn(&T) -> bool) {
         let mut shard = self.shards[self.index(hash)].0.write();
         shard.tell();
-        let removed = shard.find(hash, is_key).map(|slot| shard.take(&self.room, slot));
+        let removed = shard.find(hash, is_it).map(|slot| shard.take(&self.room, slot));
         drop(shard);
         drop(removed);
     }
@@ -222,12 +227,7 @@ impl<K, V> Engine<K, V> {
         for index in 0..self.shards.len() {
             self.shards[index].0.write().resize(&self.room);
         }
-        while self.room.used() > capacity {
-            let turns = self.room.turns(Lack::Bytes);
-            if !turns.into_iter().any(|index| self.relieve(index, now)) {
-                break;
-            }
-        }
+        self.relieve(now);
         self.room.counts().pressure - before
     }
 
@@ -269,8 +269,8 @@ impl<K, V> Engine<K, V> {
         &self,
         index: usize,
         now: Timestamp,
-        dropped: &mut Dropped<K, V>,
-    ) -> RwLockWriteGuard<'_, Shard<K, V>> {
+        dropped: &mut Dropped<T>,
+    ) -> RwLockWriteGuard<'_, Shard<T>> {
         let mut shard = self.shards[index].0.write();
         shard.tell();
         shard.sweep(&self.room, now, &mut { SWEEP_STEPS }, dropped);
@@ -280,11 +280,11 @@ impl<K, V> Engine<K, V> {
     /// Makes some room in the newcomer's own shard, if that has its share.
     fn make_room(
         &self,
-        shard: &mut Shard<K, V>,
+        shard: &mut Shard<T>,
         lack: Lack,
         newcomer: &Resident,
         now: Timestamp,
-        dropped: &mut Dropped<K, V>,
+        dropped: &mut Dropped<T>,
     ) -> bool {
         let mut steps = SWEEP_STEPS_FULL;
         if shard.sweep(&self.room, now, &mut steps, dropped) {
@@ -301,7 +301,7 @@ impl<K, V> Engine<K, V> {
         own: usize,
         lack: Lack,
         now: Timestamp,
-        dropped: &mut Dropped<K, V>,
+        dropped: &mut Dropped<T>,
     ) -> bool {
         let turns = self.room.turns(lack);
         [Victims::AboveQuota, Victims::All].into_iter().any(|victims| {
@@ -316,21 +316,31 @@ impl<K, V> Engine<K, V> {
 
     fn evict(
         &self,
-        shard: &mut Shard<K, V>,
+        shard: &mut Shard<T>,
         victims: Victims,
         newcomer: Option<&Resident>,
-        dropped: &mut Dropped<K, V>,
+        dropped: &mut Dropped<T>,
     ) -> bool {
         let evicted = shard.evict(&self.room, victims, newcomer, Reason::Size);
         evicted.map(|record| dropped.add(record)).is_some()
     }
 
-    /// Evicts some records of a shard while the engine holds too much. Answers whether any went.
-    fn relieve(&self, index: usize, now: Timestamp) -> bool {
+    /// Evicts by policy while the engine holds more than it may.
+    fn relieve(&self, now: Timestamp) {
+        while self.room.is_over() {
+            let turns = self.room.turns(Lack::Bytes);
+            if !turns.into_iter().any(|index| self.relieve_shard(index, now)) {
+                break;
+            }
+        }
+    }
+
+    /// Evicts some records of a shard. Answers whether any went.
+    fn relieve_shard(&self, index: usize, now: Timestamp) -> bool {
         let mut dropped = Dropped::default();
         let mut shard = self.lock(index, now, &mut dropped);
         for _ in 0..RELIEF {
-            if self.room.used() <= self.room.capacity() {
+            if !self.room.is_over() {
                 break;
             }
             match shard.evict(&self.room, Victims::All, None, Reason::Pressure) {
@@ -343,13 +353,13 @@ impl<K, V> Engine<K, V> {
 }
 
 /// Records that are dropped when no lock is held: a value's own drop may take long.
-struct Dropped<K, V> {
-    first: Option<Record<K, V>>,
-    others: Vec<Record<K, V>>,
+struct Dropped<T> {
+    first: Option<T>,
+    others: Vec<T>,
 }
 
-impl<K, V> Dropped<K, V> {
-    fn add(&mut self, record: Record<K, V>) {
+impl<T> Dropped<T> {
+    fn add(&mut self, record: T) {
         // Mostly it is one, for which nothing is allocated.
         if self.first.is_none() {
             self.first = Some(record);
@@ -363,13 +373,13 @@ impl<K, V> Dropped<K, V> {
     }
 }
 
-impl<K, V> Default for Dropped<K, V> {
+impl<T> Default for Dropped<T> {
     fn default() -> Self {
         Self { first: None, others: Vec::new() }
     }
 }
 
-impl<K, V> fmt::Debug for Engine<K, V> {
+impl<T> fmt::Debug for Engine<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine")
             .field("eviction", &self.eviction)
@@ -380,13 +390,14 @@ impl<K, V> fmt::Debug for Engine<K, V> {
 }
 
 /// Into how many shards an engine is split.
-fn shards(eviction: Eviction, capacity: u64, entries_max: u64) -> usize {
-    if matches!(eviction, Eviction::Fifo | Eviction::Ttl) {
+fn shards(config: &EngineConfig) -> usize {
+    if matches!(config.eviction, Eviction::Fifo | Eviction::Ttl) {
         return 1;
     }
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let wanted = (4 * threads).next_power_of_two().min(SHARDS_MAX) as u64;
-    let enough = (capacity / SHARD_BYTES_MIN).min(entries_max / SHARD_ENTRIES_MIN).max(1);
+    let entries = config.entries_max.unwrap_or(u64::MAX) / SHARD_ENTRIES_MIN;
+    let enough = (config.capacity / SHARD_BYTES_MIN).min(entries).max(1);
     // The power of two that is not above it.
     let most = 1 << enough.ilog2();
     usize::try_from(wanted.min(most)).unwrap_or(SHARDS_MAX)

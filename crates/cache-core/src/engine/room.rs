@@ -111,6 +111,11 @@ impl Room {
         self.capacity.store(capacity, Relaxed);
     }
 
+    /// Whether there is more than there may be: the capacity was made smaller.
+    pub(super) fn is_over(&self) -> bool {
+        self.used() > self.capacity()
+    }
+
     pub(super) fn used(&self) -> u64 {
         self.used.load(Relaxed)
     }

@@ -1,6 +1,6 @@
 //! A part of an engine, under one lock.
 
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
 use hashbrown::HashTable;
 
@@ -8,7 +8,7 @@ use super::{
     Dropped,
     notes::Notes,
     room::{Reason, Room},
-    slab::{Record, Slab},
+    slab::{Cold, Record, Slab, count_read},
     wheel::Wheel,
 };
 use crate::{
@@ -42,10 +42,10 @@ pub(super) struct Place {
 ///
 /// Every method is one step that leaves the whole consistent.
 #[derive(Debug)]
-pub(super) struct Shard<K, V> {
+pub(super) struct Shard<T> {
     index: usize,
     table: HashTable<u32>,
-    slab: Slab<K, V>,
+    slab: Slab<T>,
     wheel: Wheel,
     eviction: Eviction,
     seed: u64,
@@ -55,7 +55,7 @@ pub(super) struct Shard<K, V> {
     notes: Option<Box<Notes>>,
 }
 
-impl<K, V> Shard<K, V> {
+impl<T: Record> Shard<T> {
     pub(super) fn new(index: usize, eviction: Eviction, reads: Reads, seed: u64) -> Self {
         Self {
             index,
@@ -74,16 +74,16 @@ impl<K, V> Shard<K, V> {
         self.index
     }
 
-    pub(super) fn find(&self, hash: u64, is_key: impl Fn(&K) -> bool) -> Option<u32> {
-        let found = self.table.find(hash, |slot| {
-            let record = self.slab.at(*slot);
-            record.hash == hash && is_key(&record.key)
-        });
-        found.copied()
+    pub(super) fn find(&self, hash: u64, is_it: impl Fn(&T) -> bool) -> Option<u32> {
+        self.table.find(hash, |slot| is_it(self.slab.at(*slot))).copied()
     }
 
-    pub(super) fn at(&self, slot: u32) -> &Record<K, V> {
+    pub(super) fn at(&self, slot: u32) -> &T {
         self.slab.at(slot)
+    }
+
+    pub(super) fn weight_at(&self, slot: u32) -> u32 {
+        self.slab.cold(slot).weight
     }
 
     /// Notes a read for the policy; answers whether it should be told soon.
@@ -95,7 +95,7 @@ impl<K, V> Shard<K, V> {
     pub(super) fn tell(&mut self) {
         let Some(notes) = &mut self.notes else { return };
         notes.take(|slot| {
-            let rank = usize::from(self.slab.at(slot.0).rank);
+            let rank = usize::from(self.slab.cold(slot.0).rank);
             if let Some(Some(policy)) = self.ranks.get_mut(rank) {
                 policy.read(slot);
             }
@@ -108,7 +108,7 @@ impl<K, V> Shard<K, V> {
         room: &Room,
         now: Timestamp,
         steps: &mut u32,
-        dropped: &mut Dropped<K, V>,
+        dropped: &mut Dropped<T>,
     ) -> bool {
         let mut any = false;
         while let Some(slot) = self.wheel.expired(now, steps) {
@@ -126,7 +126,7 @@ impl<K, V> Shard<K, V> {
         victims: Victims,
         newcomer: Option<&Resident>,
         reason: Reason,
-    ) -> Option<Record<K, V>> {
+    ) -> Option<T> {
         let (slot, is_above) = if room.groups() == 1 {
             (self.victim(0, newcomer)?, false)
         } else {
@@ -159,56 +159,46 @@ impl<K, V> Shard<K, V> {
     }
 
     /// Puts a record in, for which there is room.
-    pub(super) fn insert(&mut self, room: &Room, place: Place, key: K, value: V) {
-        let record = self.enter(room, place, key, value);
-        let (rank, resident) = (record.rank, record.resident());
-        let slot = self.slab.insert(record);
+    pub(super) fn insert(&mut self, room: &Room, place: Place, record: T) {
+        let cold = self.enter(room, place);
+        let slot = self.slab.insert(record, cold);
         let slab = &self.slab;
-        self.table.insert_unique(resident.hash, slot, |slot| slab.at(*slot).hash);
-        self.wheel.schedule(slot, resident.expires_at);
-        if let Some(policy) = self.policy(room, rank) {
-            policy.insert(Slot(slot), resident);
+        self.table.insert_unique(cold.hash, slot, |slot| slab.cold(*slot).hash);
+        self.wheel.schedule(slot, place.resident.expires_at);
+        if let Some(policy) = self.policy(room, cold.rank) {
+            policy.insert(Slot(slot), place.resident);
         }
     }
 
     /// Puts a record in the place of the one in `slot`, which is answered. There is room.
-    pub(super) fn replace(
-        &mut self,
-        room: &Room,
-        slot: u32,
-        place: Place,
-        key: K,
-        value: V,
-    ) -> Record<K, V> {
-        self.leave(room, slot);
-        let new = self.enter(room, place, key, value);
-        let (rank, resident) = (new.rank, new.resident());
-        let old = std::mem::replace(self.slab.at_mut(slot), new);
-        // That it was written counts as a read; the policy's history of it goes on.
+    pub(super) fn replace(&mut self, room: &Room, slot: u32, place: Place, record: T) -> T {
+        let old_rank = self.leave(room, slot);
+        let cold = self.enter(room, place);
         if let Reads::Counted { max } = self.reads {
-            let new = self.slab.at_mut(slot);
-            *new.reads.get_mut() = old.reads.load(Relaxed);
-            new.count_read(max);
+            // That it was written counts as a read; the policy's history of it goes on.
+            record.reads().store(self.slab.at(slot).reads().load(Relaxed), Relaxed);
+            count_read(record.reads(), max);
         }
-        self.wheel.schedule(slot, resident.expires_at);
-        if rank == old.rank {
-            if let Some(policy) = self.policy(room, rank) {
-                policy.update(Slot(slot), resident);
+        let old = self.slab.replace(slot, record, cold);
+        self.wheel.schedule(slot, place.resident.expires_at);
+        if cold.rank == old_rank {
+            if let Some(policy) = self.policy(room, cold.rank) {
+                policy.update(Slot(slot), place.resident);
             }
             return old;
         }
-        if let Some(policy) = self.policy(room, old.rank) {
+        if let Some(policy) = self.policy(room, old_rank) {
             policy.remove(Slot(slot));
         }
-        if let Some(policy) = self.policy(room, rank) {
-            policy.insert(Slot(slot), resident);
+        if let Some(policy) = self.policy(room, cold.rank) {
+            policy.insert(Slot(slot), place.resident);
         }
         old
     }
 
     /// Takes a record out that its owner does not want any more.
-    pub(super) fn take(&mut self, room: &Room, slot: u32) -> Record<K, V> {
-        let rank = self.slab.at(slot).rank;
+    pub(super) fn take(&mut self, room: &Room, slot: u32) -> T {
+        let rank = self.slab.cold(slot).rank;
         if let Some(policy) = self.policy(room, rank) {
             policy.remove(Slot(slot));
         }
@@ -216,21 +206,21 @@ impl<K, V> Shard<K, V> {
     }
 
     /// Takes a record out that its policy has forgotten.
-    fn take_out(&mut self, room: &Room, slot: u32) -> Record<K, V> {
+    fn take_out(&mut self, room: &Room, slot: u32) -> T {
         self.leave(room, slot);
         self.wheel.forget(slot);
-        let record = self.slab.remove(slot);
-        let entry = self.table.find_entry(record.hash, |other| *other == slot);
+        let Cold { hash, weight, .. } = *self.slab.cold(slot);
+        let entry = self.table.find_entry(hash, |other| *other == slot);
         entry.expect("every record is in the table").remove();
-        room.release(record.weight);
-        record
+        room.release(weight);
+        self.slab.remove(slot)
     }
 
     /// Gives everything up, and counts it out.
     pub(super) fn clear(&mut self, room: &Room) -> Self {
         for slot in self.slab.slots() {
             self.leave(room, slot);
-            room.release(self.slab.at(slot).weight);
+            room.release(self.slab.cold(slot).weight);
         }
         let empty = Self::new(self.index, self.eviction, self.reads, self.seed);
         std::mem::replace(self, empty)
@@ -245,9 +235,9 @@ impl<K, V> Shard<K, V> {
         }
     }
 
-    /// Counts a record in and makes it.
-    fn enter(&self, room: &Room, place: Place, key: K, value: V) -> Record<K, V> {
-        let Place { resident: Resident { hash, weight, expires_at }, group, priority } = place;
+    /// Counts a record in.
+    fn enter(&self, room: &Room, place: Place) -> Cold {
+        let Place { resident: Resident { hash, weight, .. }, group, priority } = place;
         let is_large = room.is_large(weight);
         room.enter(self.index, group, weight, is_large);
         let priority = match priority {
@@ -255,17 +245,17 @@ impl<K, V> Shard<K, V> {
             priority => priority,
         };
         let rank = u8::try_from(group * RANKS + priority as usize).expect("there are few groups");
-        Record { hash, expires_at, weight, reads: AtomicU8::new(0), rank, is_large, key, value }
+        Cold { hash, weight, rank, is_large }
     }
 
-    /// Counts a record out, but for the room that it takes.
-    fn leave(&self, room: &Room, slot: u32) {
-        let record = self.slab.at(slot);
-        let rank = usize::from(record.rank);
-        if rank % RANKS == PINNED {
-            room.unpin(record.weight);
+    /// Counts a record out, but for the room that it takes. Answers its rank.
+    fn leave(&self, room: &Room, slot: u32) -> u8 {
+        let Cold { weight, rank, is_large, .. } = *self.slab.cold(slot);
+        if usize::from(rank) % RANKS == PINNED {
+            room.unpin(weight);
         }
-        room.leave(self.index, rank / RANKS, record.weight, record.is_large);
+        room.leave(self.index, usize::from(rank) / RANKS, weight, is_large);
+        rank
     }
 
     /// The policy of a rank; nothing for pinned records.

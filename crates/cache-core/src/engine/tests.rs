@@ -1,6 +1,6 @@
 //! What the engine promises, one thread at a time.
 
-use std::time::Duration;
+use std::{sync::atomic::AtomicU8, time::Duration};
 
 use super::*;
 use crate::clock::{Clock, ManualClock};
@@ -9,9 +9,22 @@ fn config(capacity: u64, eviction: Eviction) -> EngineConfig {
     EngineConfig { capacity, entries_max: None, eviction, quotas: Vec::new(), seed: Some(7) }
 }
 
+#[derive(Debug)]
+struct Number {
+    key: u64,
+    expires_at: Timestamp,
+    reads: AtomicU8,
+}
+
+impl Record for Number {
+    fn reads(&self) -> &AtomicU8 {
+        &self.reads
+    }
+}
+
 /// An engine of numbers under a clock of its own.
 struct Ground {
-    engine: Engine<u64, u64>,
+    engine: Engine<Number>,
     clock: ManualClock,
 }
 
@@ -30,23 +43,26 @@ impl Ground {
     }
 
     fn put_with(&self, key: u64, terms: Terms) -> bool {
+        let number = Number { key, expires_at: terms.expires_at, reads: AtomicU8::new(0) };
         let hash = self.engine.hash(&key.to_le_bytes());
-        self.engine.insert(hash, |other| *other == key, (key, key), terms, self.clock.now())
+        self.engine.insert(hash, |other| other.key == key, number, terms, self.clock.now())
     }
 
     fn get(&self, key: u64) -> Option<u64> {
         let hash = self.engine.hash(&key.to_le_bytes());
-        self.engine.get(hash, |other| *other == key, self.clock.now(), |value| Some(*value))
+        let now = self.clock.now();
+        let live = |number: &Number| (now < number.expires_at).then_some(number.key);
+        self.engine.get(hash, |other| other.key == key, live)
     }
 
     fn remove(&self, key: u64) {
-        self.engine.remove(self.engine.hash(&key.to_le_bytes()), |other| *other == key);
+        self.engine.remove(self.engine.hash(&key.to_le_bytes()), |other| other.key == key);
     }
 
     fn kept(&self, keys: impl IntoIterator<Item = u64>) -> Vec<u64> {
         let is_held = |key: &u64| {
             let hash = self.engine.hash(&key.to_le_bytes());
-            self.engine.peek(hash, |other| other == key, |_| ()).is_some()
+            self.engine.peek(hash, |other| other.key == *key, |_| ()).is_some()
         };
         keys.into_iter().filter(is_held).collect()
     }

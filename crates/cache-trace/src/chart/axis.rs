@@ -49,9 +49,13 @@ impl Scale {
         match self {
             Self::Linear => {
                 let room = if low < high { 0.0 } else { (low.abs() * 0.1).max(0.5) };
-                let (low, high) = (low - room, high + room);
-                let step = nice_step(high - low);
-                (low / step).floor() * step..=(high / step).ceil() * step
+                let (mut low, mut high) = (low - room, high + room);
+                // Wider, it may have wider steps.
+                for _ in 0..3 {
+                    let step = nice_step(high - low);
+                    (low, high) = ((low / step).floor() * step, (high / step).ceil() * step);
+                }
+                low..=high
             }
             Self::Log10 | Self::Log2 if low < high => low..=high,
             Self::Log10 | Self::Log2 => low / 2.0..=high * 2.0,
@@ -111,6 +115,13 @@ mod tests {
         assert_eq!(range, 0.0..=100.0);
         assert_eq!(Scale::Linear.grid(&range), [0.0, 20.0, 40.0, 60.0, 80.0, 100.0]);
         assert_eq!(Scale::Linear.part(25.0, &range), 0.25);
+        for (low, high) in [(8.0, 86.0), (0.0, 1.0), (-3.0, 17.0), (99.0, 99.5)] {
+            let range = Scale::Linear.range([low, high].into_iter());
+            let lines = Scale::Linear.grid(&range);
+            let ends = (lines[0], lines[lines.len() - 1]);
+            assert!(ends == (*range.start(), *range.end()), "{lines:?} {range:?}");
+            assert!(ends.0 <= low && high <= ends.1);
+        }
     }
 
     #[test]

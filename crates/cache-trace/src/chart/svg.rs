@@ -24,28 +24,39 @@ const COLOURS: [(&str, &str); 8] = [
     ("#8c564b", "#c9998d"),
 ];
 
-/// What each chart brings along. Presentation only: no script and nothing from elsewhere.
+/// What each chart brings along. Presentation only: no script and nothing from elsewhere. Written
+/// without variables, for viewers that are no browsers.
 fn style() -> String {
-    let mut light = String::new();
-    let mut dark = String::new();
-    for (i, (in_light, in_dark)) in COLOURS.iter().enumerate() {
-        write_to(&mut light, format_args!(" --c{i}: {in_light};"));
-        write_to(&mut dark, format_args!(" --c{i}: {in_dark};"));
-    }
+    let colours = |of: fn(&(&'static str, &'static str)) -> &'static str| {
+        let rules = COLOURS.iter().enumerate().map(|(i, pair)| {
+            let colour = of(pair);
+            format!(".chart .s{i} {{ stroke: {colour}; }} .chart .f{i} {{ fill: {colour}; }}\n")
+        });
+        rules.collect::<String>()
+    };
     format!(
         "<style>\n\
-         .chart {{ --ink: #1c1e21; --faint: #5b6168; --grid: #dfe2e6; --paper: #ffffff;{light} }}\n\
-         @media (prefers-color-scheme: dark) {{\n\
-         .chart {{ --ink: #e8eaed; --faint: #a3a9b1; --grid: #33373d; --paper: #16181b;{dark} }}\n\
-         }}\n\
-         .chart text {{ font: 13px system-ui, sans-serif; fill: var(--ink); }}\n\
-         .chart .faint {{ fill: var(--faint); }}\n\
+         .chart text {{ font: 13px system-ui, sans-serif; fill: #1c1e21; }}\n\
          .chart .title {{ font-size: 16px; font-weight: 600; }}\n\
-         .chart .grid {{ stroke: var(--grid); }}\n\
+         .chart .faint {{ fill: #5b6168; }}\n\
+         .chart .paper {{ fill: #ffffff; }}\n\
+         .chart .grid {{ stroke: #dfe2e6; }}\n\
          .chart .line {{ fill: none; stroke-width: 2; stroke-linejoin: round; }}\n\
          .chart .dotted {{ stroke-dasharray: 2 4; stroke-linecap: round; }}\n\
-         .chart .bound {{ stroke: var(--ink); stroke-dasharray: 8 5; }}\n\
-         </style>\n"
+         .chart .bound {{ stroke-dasharray: 8 5; }}\n\
+         .chart .sb {{ stroke: #1c1e21; }} .chart .fb {{ fill: #1c1e21; }}\n\
+         {}\
+         @media (prefers-color-scheme: dark) {{\n\
+         .chart text {{ fill: #e8eaed; }}\n\
+         .chart .faint {{ fill: #a3a9b1; }}\n\
+         .chart .paper {{ fill: #16181b; }}\n\
+         .chart .grid {{ stroke: #33373d; }}\n\
+         .chart .sb {{ stroke: #e8eaed; }} .chart .fb {{ fill: #e8eaed; }}\n\
+         {}\
+         }}\n\
+         </style>\n",
+        colours(|(light, _)| light),
+        colours(|(_, dark)| dark),
     )
 }
 
@@ -62,7 +73,7 @@ pub(super) fn draw(chart: &Chart) -> String {
     let mut out = format!(
         "<svg class=\"chart\" xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
          role=\"img\" aria-label=\"{title}\">\n{style}\
-         <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" style=\"fill: var(--paper)\"/>\n\
+         <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" class=\"paper\"/>\n\
          <text class=\"title\" x=\"{LEFT}\" y=\"28\">{title}</text>\n",
         title = escaped(&chart.title),
         style = style(),
@@ -140,7 +151,7 @@ impl Frame<'_> {
         write_to(
             out,
             format_args!(
-                "<polyline class=\"line {class}\" style=\"stroke: {colour}\" points=\"{}\"/>\n",
+                "<polyline class=\"line {class} s{colour}\" points=\"{}\"/>\n",
                 path.join(" "),
             ),
         );
@@ -154,7 +165,7 @@ impl Frame<'_> {
             write_to(
                 out,
                 format_args!(
-                    "<circle cx=\"{at_x:.1}\" cy=\"{at_y:.1}\" r=\"2.8\" style=\"fill: {colour}\">\
+                    "<circle cx=\"{at_x:.1}\" cy=\"{at_y:.1}\" r=\"2.8\" class=\"f{colour}\">\
                  <title>{}</title></circle>\n",
                     escaped(&told),
                 ),
@@ -173,7 +184,7 @@ impl Frame<'_> {
             write_to(
                 out,
                 format_args!(
-                    "<line class=\"line {class}\" style=\"stroke: {colour}\" x1=\"{x}\" x2=\"{}\" \
+                    "<line class=\"line {class} s{colour}\" x1=\"{x}\" x2=\"{}\" \
                  y1=\"{y}\" y2=\"{y}\"/>\n<text x=\"{}\" y=\"{}\">{}</text>\n",
                     x + 26.0,
                     x + 34.0,
@@ -186,18 +197,19 @@ impl Frame<'_> {
 
     fn pen(&self, i: usize) -> Pen {
         if self.chart.series[i].stroke == Stroke::Bound {
-            return Pen { class: "bound", colour: "var(--ink)".to_owned() };
+            return Pen { class: "bound", colour: "b".to_owned() };
         }
         let solid = self.chart.series[..i].iter().filter(|other| other.stroke == Stroke::Solid);
         let rank = solid.count();
         let class = if rank < COLOURS.len() { "" } else { "dotted" };
-        Pen { class, colour: format!("var(--c{})", rank % COLOURS.len()) }
+        Pen { class, colour: (rank % COLOURS.len()).to_string() }
     }
 }
 
 /// What a line is drawn with.
 struct Pen {
     class: &'static str,
+    /// The end of the names of the classes that colour it.
     colour: String,
 }
 

@@ -3,6 +3,7 @@
 mod csv;
 mod keys;
 mod lines;
+mod log;
 
 use std::{
     fmt,
@@ -12,7 +13,7 @@ use std::{
     path::Path,
 };
 
-use cache_core::{Error, ErrorKind, Result};
+use cache_core::{Error, ErrorKind, Result, is_access_log};
 use siphasher::sip::SipHasher13;
 
 use crate::trace::Trace;
@@ -52,8 +53,8 @@ impl fmt::Debug for ReadOptions<'_> {
 
 /// Reads the trace in the file at `path`, or on standard input where that is `-`. It blocks.
 ///
-/// The bytes say what they are: Zstandard, else plain; CSV where the first line names a column
-/// `key`, else one key a line. A key may be any text without a line feed; CSV may name the columns
+/// The bytes say what they are: Zstandard, else plain; the access log of a cache, or CSV where the
+/// first line names a column `key`, else one key a line. A key may be any text without a line feed; CSV may name the columns
 /// `time` and `ttl` in seconds (or `time_ms`, `ttl_ms`, `time_us`, `ttl_us`), `size` in bytes and
 /// `cost` in any unit, in any order, and other columns are ignored.
 ///
@@ -104,6 +105,9 @@ pub fn read_from(name: &str, source: impl Read, options: &ReadOptions<'_>) -> Re
 fn read_plain(mut source: impl BufRead, options: &ReadOptions<'_>) -> Result<Trace, Fault> {
     // The first line again is the first that is read: a heading is looked at, not taken.
     let first = source.fill_buf()?;
+    if is_access_log(first) {
+        return log::read(source, options.requests_max);
+    }
     let first = first.split(|byte| *byte == b'\n').next().unwrap_or_default();
     if csv::is_heading(first) {
         csv::read(source, options.requests_max)

@@ -91,3 +91,40 @@ fn a_file_that_is_not_there_is_named() {
     let error = read(Path::new("none.keys"), &ReadOptions::default()).unwrap_err().to_string();
     assert!(error.contains("none.keys"), "{error}");
 }
+
+#[test]
+fn the_access_log_of_a_cache_is_a_trace() {
+    use std::sync::Arc;
+
+    use cache_core::{AccessLog, AccessLogConfig, Cache, ManualClock, Recording};
+
+    let home = tempfile::tempdir().unwrap();
+    let config = AccessLogConfig {
+        sample: 1.0,
+        recording: Recording::Always,
+        ..AccessLogConfig::new(home.path())
+    };
+    let log = AccessLog::open(config, Arc::new(ManualClock::new())).unwrap();
+    let cache: Cache<u32> = Cache::builder("n").access_log(log).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        for key in ["a", "b", "a", "c"] {
+            let load = || async { Ok::<_, std::convert::Infallible>(7) };
+            cache.get_or_load(key, load).await.unwrap();
+        }
+    });
+    drop(cache);
+    drop(runtime);
+    let path = home.path().join("access.log");
+    let trace = read(&path, &ReadOptions::default()).unwrap();
+    assert_eq!(trace.ids(), [0, 1, 0, 2]);
+    assert_eq!(trace.request(0).size, trace.request(2).size, "of a near hit: as it was loaded");
+    assert_eq!((trace.request(0).ttl_ms, trace.rate()), (300_000, 1.0));
+    assert!(trace.remarks().is_empty());
+
+    let bytes = std::fs::read(path).unwrap();
+    let torn = of(&bytes[..bytes.len() - 1]).unwrap_err().to_string();
+    assert!(torn.contains("the trace is empty"), "{torn}");
+    let cut = [&bytes[..], b"rest"].concat();
+    assert!(of(&cut).unwrap().remarks()[0].contains("torn at byte"));
+}

@@ -31,6 +31,7 @@ pub(super) fn notes(trace: &Trace, plan: &Plan, curves: &Curves) -> Vec<String> 
             sample.error_mean * 100.0,
         ),
     }];
+    notes.extend(trace.remarks().iter().cloned());
     let columns = trace.columns();
     let is_asked = |policy| plan.contenders.contains(&Contender::Policy(policy));
     if columns.ttl && !columns.time {

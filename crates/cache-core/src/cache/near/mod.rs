@@ -1,7 +1,7 @@
 //! The near tier: decoded values in this process.
 
-mod key;
 mod moka;
+mod removals;
 mod value;
 mod values;
 
@@ -12,10 +12,9 @@ use std::{
 };
 
 pub(super) use self::value::{NearValue, Provenance};
-use self::{key::NearKey, values::Values};
+use self::{removals::Removals, values::Values};
 use crate::{
     clock::{Clock, Timestamp},
-    engine::{Engine, EngineConfig, Terms},
     entry::{Entry, Version},
     eviction::Eviction,
     fence_table::Fences,
@@ -28,10 +27,6 @@ use crate::{
 /// What the engine and the value's own fields take for each value, roughly, beside key and payload.
 const OVERHEAD_BYTES: usize = 192;
 
-/// How many removals with a version are remembered at most, and for how long.
-const REMOVALS_MAX: u64 = 10_000;
-const REMOVAL_RETENTION: Duration = Duration::from_secs(600);
-
 /// Values of one cache, ready to be handed out.
 ///
 /// A hit decodes nothing and shares the value. Bounded by the bytes of the values' encoded form,
@@ -43,7 +38,7 @@ pub(super) struct Near<V> {
     fences: Fences,
     /// The versions below which removed keys are not kept again. Made at the first removal that
     /// names one: a cache without versions has none.
-    removals: OnceLock<Engine<NearKey, Version>>,
+    removals: OnceLock<Removals>,
 }
 
 /// What bounds a near tier.
@@ -62,6 +57,12 @@ pub(super) struct NearConfig {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NearFence(u64);
 
+/// What an entry takes in a near tier, roughly.
+pub(super) fn weight(key: &Key, entry: &Entry) -> u32 {
+    let weight = key.text().len() + entry.payload.len() + OVERHEAD_BYTES;
+    u32::try_from(weight).unwrap_or(u32::MAX)
+}
+
 impl<V: Send + Sync + 'static> Near<V> {
     pub(super) fn new(config: NearConfig, clock: Arc<dyn Clock>) -> Self {
         let values = Values::new(&config, &clock);
@@ -77,8 +78,10 @@ impl<V: Send + Sync + 'static> Near<V> {
         now: Timestamp,
         read: impl FnOnce(&NearValue<V>) -> Option<R>,
     ) -> Option<R> {
-        let is_live = |value: &NearValue<V>| !self.fences.is_cleared(value.mark);
-        self.values.get(text, now, |value| if is_live(value) { read(value) } else { None })
+        self.values.get(text, |value| {
+            let live = !self.fences.is_cleared(value.mark()) && now < value.times().expires_at;
+            if live { read(value) } else { None }
+        })
     }
 
     /// The value under `text`, unless it has expired by `now`.
@@ -139,41 +142,30 @@ impl<V: Send + Sync + 'static> Near<V> {
 
     /// Under the key's stripe lock.
     fn forget(&self, key: &Key, version: Option<Version>) {
-        let held = self.values.peek(key.text(), |value| value.version).flatten();
+        let held = self.values.peek(key.text(), NearValue::version).flatten();
         if let Some(version) = version.max(held).max(self.removed_at(key)) {
-            let removals = self.removals.get_or_init(|| removals(self.config.seed));
-            let (text, now) = (key.text().as_bytes(), self.clock.now());
-            let terms = Terms {
-                weight: 1,
-                expires_at: now.after(REMOVAL_RETENTION),
-                priority: EvictionPriority::Normal,
-                group: 0,
-            };
-            let record = (NearKey::new(key.text()), version);
-            let is_key = |key: &NearKey| key.as_bytes() == text;
-            removals.insert(removals.hash(text), is_key, record, terms, now);
+            let removals = self.removals.get_or_init(|| Removals::new(self.config.seed));
+            removals.note(key.text(), version, self.clock.now());
         }
         self.values.remove(key.text());
     }
 
     fn removed_at(&self, key: &Key) -> Option<Version> {
-        let (removals, text) = (self.removals.get()?, key.text().as_bytes());
-        let is_key = |key: &NearKey| key.as_bytes() == text;
-        removals.get(removals.hash(text), is_key, self.clock.now(), |version| Some(*version))
+        self.removals.get()?.version(key.text(), self.clock.now())
     }
 
     /// Forgets what a change has made wrong that another process, or this one, has made in the tier
     /// whose log is followed. What is younger than the change stays. Answers whether the key moved.
     pub(super) fn hear(&self, key: &Key, mark: u64, digest: u32) -> bool {
         // An insert of this process moved the key when it was kept here.
-        let is_own = |value: &NearValue<V>| digest != 0 && value.digest == digest;
+        let is_own = |value: &NearValue<V>| digest != 0 && value.digest() == digest;
         if self.values.peek(key.text(), is_own) == Some(true) {
             return false;
         }
         // The key moves even where a younger value stays: that may be evicted before a fill comes
         // that looked before the change.
         self.fences.advance(key.text(), |_| {
-            if self.values.peek(key.text(), |value| value.seen < mark) == Some(true) {
+            if self.values.peek(key.text(), |value| value.seen() < mark) == Some(true) {
                 self.forget(key, None);
             }
         });
@@ -218,22 +210,22 @@ impl<V: Send + Sync + 'static> Near<V> {
         // A value that was looked for later stands for a later change, which this one must not undo.
         // A fill that a clear has overtaken leaves a dead value, which says nothing.
         let is_older = |known: &NearValue<V>| {
-            let is_later = entry.is_older_than(known.version) || (seen != 0 && seen < known.seen);
-            is_later && !self.fences.is_cleared(known.mark)
+            let is_later =
+                entry.is_older_than(known.version()) || (seen != 0 && seen < known.seen());
+            is_later && !self.fences.is_cleared(known.mark())
         };
         if self.values.peek(key.text(), is_older) == Some(true)
             || (entry.version.is_some() && entry.is_older_than(self.removed_at(key)))
         {
             return PutOutcome::Superseded;
         }
-        let weight = key.text().len() + entry.payload.len() + OVERHEAD_BYTES;
-        let weight = u32::try_from(weight).unwrap_or(u32::MAX);
+        let weight = weight(key, entry);
         if u64::from(weight) > self.config.bytes_max {
             return PutOutcome::TooLarge;
         }
         let now = self.clock.now();
         let latest = now.after(self.config.ttl_max);
-        let value = NearValue::new(value, entry, mark, latest, provenance);
+        let value = NearValue::new(key.text(), value, entry, mark, latest, provenance);
         let priority = EvictionPriority::Normal;
         if self.values.insert(key.text(), value, weight, priority, now) {
             PutOutcome::Stored
@@ -247,14 +239,4 @@ impl<V> fmt::Debug for Near<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Near").field("config", &self.config).finish_non_exhaustive()
     }
-}
-
-fn removals(seed: Option<u64>) -> Engine<NearKey, Version> {
-    Engine::new(&EngineConfig {
-        capacity: REMOVALS_MAX,
-        entries_max: None,
-        eviction: Eviction::Fifo,
-        quotas: Vec::new(),
-        seed,
-    })
 }

@@ -10,7 +10,7 @@ use std::{
 
 use moka::{Expiry, notification::RemovalCause, policy::EvictionPolicy};
 
-use super::{NearConfig, key::NearKey, value::NearValue};
+use super::{NearConfig, value::NearValue};
 use crate::{
     clock::{Clock, Timestamp},
     eviction::Eviction,
@@ -22,7 +22,7 @@ use crate::{
 /// Moka's clock is not ours: it reclaims, our clock judges expiry. It bounds bytes or entries, not
 /// both: where entries are bounded, each weighs its part of the bytes at least.
 pub(super) struct Moka<V> {
-    values: moka::sync::Cache<NearKey, Weighed<V>>,
+    values: moka::sync::Cache<Arc<[u8]>, Weighed<V>>,
     entry_weight_min: u32,
     /// Below moka's own capacity while memory is short: moka cannot be made smaller.
     limit: AtomicU64,
@@ -51,7 +51,7 @@ impl<V: Send + Sync + 'static> Moka<V> {
         let values = moka::sync::Cache::builder()
             .max_capacity(config.bytes_max)
             .eviction_policy(policy)
-            .weigher(|_: &NearKey, value: &Weighed<V>| value.weight)
+            .weigher(|_: &Arc<[u8]>, value: &Weighed<V>| value.weight)
             .expire_after(Reclaim(clock))
             .eviction_listener(move |_, _, cause| {
                 if cause == RemovalCause::Size {
@@ -71,13 +71,13 @@ impl<V: Send + Sync + 'static> Moka<V> {
 
     /// Keeps a value, unless memory is short and the limit is reached: then the key is forgotten,
     /// and the answer is `false`.
-    pub(super) fn insert(&self, key: NearKey, value: NearValue<V>, weight: u32) -> bool {
+    pub(super) fn insert(&self, text: &str, value: NearValue<V>, weight: u32) -> bool {
         if self.values.weighted_size() > self.limit.load(Ordering::Relaxed) {
-            self.values.invalidate(key.as_bytes());
+            self.values.invalidate(text.as_bytes());
             return false;
         }
         let weight = weight.max(self.entry_weight_min);
-        self.values.insert(key, Weighed { weight, value });
+        self.values.insert(text.as_bytes().into(), Weighed { weight, value });
         true
     }
 
@@ -94,7 +94,7 @@ impl<V: Send + Sync + 'static> Moka<V> {
             if weight <= limit {
                 break;
             }
-            self.values.invalidate(key.as_bytes());
+            self.values.invalidate(&**key);
             weight = weight.saturating_sub(weighed.weight.into());
             count += 1;
         }
@@ -123,10 +123,10 @@ impl Reclaim {
     }
 }
 
-impl<V> Expiry<NearKey, Weighed<V>> for Reclaim {
+impl<V> Expiry<Arc<[u8]>, Weighed<V>> for Reclaim {
     fn expire_after_create(
         &self,
-        _: &NearKey,
+        _: &Arc<[u8]>,
         weighed: &Weighed<V>,
         _: Instant,
     ) -> Option<Duration> {
@@ -135,7 +135,7 @@ impl<V> Expiry<NearKey, Weighed<V>> for Reclaim {
 
     fn expire_after_update(
         &self,
-        _: &NearKey,
+        _: &Arc<[u8]>,
         weighed: &Weighed<V>,
         _: Instant,
         _: Option<Duration>,

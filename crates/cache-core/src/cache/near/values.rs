@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{NearConfig, key::NearKey, moka::Moka, value::NearValue};
+use super::{NearConfig, moka::Moka, value::NearValue};
 use crate::{
     clock::{Clock, Timestamp},
     engine::{Engine, EngineConfig, Terms},
@@ -13,7 +13,7 @@ use crate::{
 
 /// Moka for LRU and W-TinyLFU, which are its own policies; our engine for all others.
 pub(super) enum Values<V> {
-    Own(Engine<NearKey, NearValue<V>>),
+    Own(Engine<NearValue<V>>),
     Moka(Moka<V>),
 }
 
@@ -30,32 +30,25 @@ impl<V: Send + Sync + 'static> Values<V> {
         }
     }
 
-    /// What `read` makes of the value under `text`, unless it has expired by `now`. It runs under a
-    /// lock, and may not touch these values.
+    /// What `read` makes of the value under `text`: a read, if it has an answer. Expired values are
+    /// its own to tell. It runs under a lock, and may not touch these values.
     pub(super) fn get<R>(
         &self,
         text: &str,
-        now: Timestamp,
         read: impl FnOnce(&NearValue<V>) -> Option<R>,
     ) -> Option<R> {
+        let key = text.as_bytes();
         match self {
-            Self::Own(engine) => {
-                let text = text.as_bytes();
-                engine.get(engine.hash(text), |key| key.as_bytes() == text, now, read)
-            }
-            Self::Moka(moka) => {
-                moka.get(text).filter(|value| now < value.times().expires_at).and_then(|v| read(&v))
-            }
+            Self::Own(engine) => engine.get(engine.hash(key), |value| value.is_under(key), read),
+            Self::Moka(moka) => moka.get(text).and_then(|value| read(&value)),
         }
     }
 
-    /// What `read` makes of the value under `text`, expired or not.
+    /// As [`get`](Self::get), but that is no read.
     pub(super) fn peek<R>(&self, text: &str, read: impl FnOnce(&NearValue<V>) -> R) -> Option<R> {
+        let key = text.as_bytes();
         match self {
-            Self::Own(engine) => {
-                let text = text.as_bytes();
-                engine.peek(engine.hash(text), |key| key.as_bytes() == text, read)
-            }
+            Self::Own(engine) => engine.peek(engine.hash(key), |value| value.is_under(key), read),
             Self::Moka(moka) => moka.get(text).map(|value| read(&value)),
         }
     }
@@ -69,25 +62,21 @@ impl<V: Send + Sync + 'static> Values<V> {
         priority: EvictionPriority,
         now: Timestamp,
     ) -> bool {
-        let key = NearKey::new(text);
+        let key = text.as_bytes();
         match self {
             Self::Own(engine) => {
-                let text = text.as_bytes();
                 let expires_at = value.times().expires_at;
                 let terms = Terms { weight, expires_at, priority, group: 0 };
-                let hash = engine.hash(text);
-                engine.insert(hash, |key| key.as_bytes() == text, (key, value), terms, now)
+                engine.insert(engine.hash(key), |value| value.is_under(key), value, terms, now)
             }
-            Self::Moka(moka) => moka.insert(key, value, weight),
+            Self::Moka(moka) => moka.insert(text, value, weight),
         }
     }
 
     pub(super) fn remove(&self, text: &str) {
+        let key = text.as_bytes();
         match self {
-            Self::Own(engine) => {
-                let text = text.as_bytes();
-                engine.remove(engine.hash(text), |key| key.as_bytes() == text);
-            }
+            Self::Own(engine) => engine.remove(engine.hash(key), |value| value.is_under(key)),
             Self::Moka(moka) => moka.remove(text),
         }
     }

@@ -269,7 +269,7 @@ impl TagBook {
     }
 
     fn known(&self, name: &str, now: Timestamp) -> Option<u64> {
-        self.memo.get(name, now).and_then(|known| known.value.as_deref().copied())
+        self.memo.get(name, now).and_then(|known| known.value().map(|value| **value))
     }
 
     fn note_use(&self) {
@@ -400,8 +400,8 @@ impl Tagged {
     }
 
     /// The tags of a value that is about to be kept; nothing when it has none.
-    pub(super) fn of(entry: &Entry) -> Option<Arc<Self>> {
-        let tagged = || Arc::new(Self { tags: entry.tags.clone(), checked: AtomicU64::new(0) });
+    pub(super) fn of(entry: &Entry) -> Option<Self> {
+        let tagged = || Self { tags: entry.tags.clone(), checked: AtomicU64::new(0) };
         (!entry.tags.is_empty()).then(tagged)
     }
 }
