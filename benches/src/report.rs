@@ -65,6 +65,10 @@ pub struct Run {
     pub tier_reads: BTreeMap<String, u64>,
     /// What failed in each tier, and was made good by another one or by the source. In keys.
     pub tier_errors: BTreeMap<String, u64>,
+    /// How many of these were given up because the tier was silent for its patience, which a
+    /// machine that is short of processors brings about as well as a server that is ill.
+    #[serde(default)]
+    pub tier_silences: BTreeMap<String, u64>,
     /// What one of them said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_tier_error: Option<String>,

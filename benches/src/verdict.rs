@@ -36,7 +36,11 @@ pub fn judge(runs: &[Run], speed: Speed) -> Vec<Verdict> {
         none("operations lost", runs, |run| run.lost),
         none("operations that failed", runs, |run| run.errors),
         none("wrong values", runs, |run| run.wrong),
-        none("errors inside tiers", runs, |run| run.tier_errors.values().sum()),
+        // How long a server may be silent is a matter of wall-clock time, which is not judged here.
+        none("errors inside tiers, silences apart", runs, |run| {
+            let silences: u64 = run.tier_silences.values().sum();
+            run.tier_errors.values().sum::<u64>() - silences
+        }),
     ];
     for run in runs {
         verdicts.extend(judge_run(run));
@@ -142,8 +146,16 @@ mod tests {
         assert_eq!(failed(Run { lost: 1, ..good() }), ["operations lost"]);
         assert_eq!(failed(Run { errors: 1, ..good() }), ["operations that failed"]);
         assert_eq!(failed(Run { wrong: 1, ..good() }), ["wrong values"]);
-        let tier_errors = [("redis".to_owned(), 1)].into();
-        assert_eq!(failed(Run { tier_errors, ..good() }), ["errors inside tiers"]);
+        let errors = |count| [("redis".to_owned(), count)].into();
+        let name = "errors inside tiers, silences apart";
+        assert_eq!(failed(Run { tier_errors: errors(1), ..good() }), [name]);
+        let silent = |errors_in_all| Run {
+            tier_errors: errors(errors_in_all),
+            tier_silences: errors(2),
+            ..good()
+        };
+        assert_eq!(failed(silent(2)), [""; 0]);
+        assert_eq!(failed(silent(3)), [name]);
         let verdict = none("operations lost", &[good(), Run { lost: 2, ..good() }], |run| run.lost);
         assert_eq!(verdict.measured, "2 (2 read-1000 on redis)");
     }

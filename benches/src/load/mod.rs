@@ -161,6 +161,7 @@ impl Measured {
             hit_ratio: hit_ratios(&changes, &tally),
             tier_reads: by_name(&changes, |change| change.hits + change.misses),
             tier_errors: by_name(&changes, |change| change.errors),
+            tier_silences: by_name(&changes, |change| change.silences),
             last_tier_error: changes.iter().find_map(|change| change.last_error.clone()),
             errors_by_kind: tally.errors,
             ..Run::default()
@@ -174,6 +175,8 @@ struct TierChange<'a> {
     hits: u64,
     misses: u64,
     errors: u64,
+    /// Those of them that were given up, because the server had said nothing to anybody.
+    silences: u64,
     last_error: Option<String>,
 }
 
@@ -184,9 +187,15 @@ fn tier_changes<'a>(before: &CacheStats, after: &'a CacheStats) -> Vec<TierChang
         hits: after.hits - before.hits,
         misses: after.misses - before.misses,
         errors: after.errors - before.errors,
+        silences: silences(after) - silences(before),
         last_error: after.last_error.clone().filter(|_| after.errors > before.errors),
     };
     tiers.map(change).collect()
+}
+
+/// How many keys' operations were given up for the silence of the tier.
+fn silences(tier: &TierStats) -> u64 {
+    tier.errors_by_kind.get("Timeout").copied().unwrap_or(0)
 }
 
 /// One number for each tier, by its name.

@@ -93,6 +93,7 @@ Examples:
   cache-cli remove --namespace price --tag nasdaq
   cache-cli clear price --yes
   cache-cli watch --for 1m                     what processes tell one another of changes
+  cache-cli simulate reads.csv --html curves.html   which policy and size suits these reads
   cache-cli --redis-url redis://127.0.0.1 --database-url postgres://127.0.0.1/cache doctor
   cache-cli completions bash > ~/.local/share/bash-completion/completions/cache-cli";
 

@@ -6,6 +6,7 @@ mod doctor;
 mod get;
 mod put;
 mod remove;
+mod simulate;
 mod stats;
 mod warm;
 mod watch;
@@ -32,6 +33,7 @@ pub(crate) enum Command {
     Warm(warm::Warm),
     Watch(watch::Watch),
     Stats(stats::Stats),
+    Simulate(simulate::Simulate),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
 }
@@ -68,6 +70,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit> {
         Command::Warm(command) => command.run(&context).await,
         Command::Watch(command) => command.run(&context).await,
         Command::Stats(command) => command.run(&context).await,
+        Command::Simulate(command) => command.run(&context).await,
         Command::Doctor(command) => command.run(&context).await,
         Command::Completions(command) => command.run(),
     }

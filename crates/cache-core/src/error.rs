@@ -6,7 +6,7 @@ use std::{error::Error as StdError, fmt, sync::Arc};
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What kind of fault an [`Error`] is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// The cache, or this handle of it, has been shut down.

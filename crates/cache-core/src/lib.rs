@@ -1,5 +1,6 @@
 //! Traits, entries, stack and typed front of a tiered cache.
 
+mod access_log;
 mod audit;
 mod bus;
 mod cache;
@@ -30,6 +31,10 @@ mod tier;
 mod units;
 pub mod wire;
 
+pub use access_log::{
+    AccessLog, AccessLogConfig, AccessLogReader, AccessLogStats, AccessOutcome, AccessRecord,
+    KeyForm, LogEnd, Recording, RecordingSwitch, is_access_log,
+};
 pub use audit::{
     AuditConfig, AuditReport, AuditStats, Auditing, Auditor, Finding, FindingKind, Held,
 };
@@ -57,13 +62,15 @@ pub use layers::{
 pub use lease::{LeaseToken, Leases, MemoryLeases};
 pub use load_limit::{LoadLimit, LoadLimitConfig, LoadLimitStats, LoadPermit, Priority};
 pub use memory::MemoryTier;
-pub use pressure::{Pressure, PressureGauge, Shrink};
+pub use pressure::{
+    MemoryPressure, Pressure, PressureConfig, PressureGauge, PressureStats, ProcessMemory, Shrink,
+};
 pub use priority::EvictionPriority;
 pub use stack::{Found, Stack};
 pub use stats::{CacheStats, LatencyHistogram, LatencySummary, OperationStats, Table, TierStats};
 pub use tags::{TAG_LEN_MAX, TAGS_MAX, TagMark, TagQuery, Tags, generation_key, horizon_key};
 pub use tier::{
-    Condition, Durability, Lookup, Put, PutOutcome, Removal, Scope, Tier, TierExt, TierInfo, Usage,
-    check_batch,
+    Condition, Durability, Evictions, Lookup, Put, PutOutcome, Removal, Scope, Tier, TierExt,
+    TierInfo, Usage, check_batch,
 };
 pub use units::{ByteSize, ServerUrl, Span};

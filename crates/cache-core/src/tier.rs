@@ -225,8 +225,31 @@ pub struct Usage {
     pub bytes: Option<u64>,
     /// Bytes allowed.
     pub bytes_max: Option<u64>,
-    /// Entries evicted for want of room since the tier or its server started.
+    /// Entries evicted for want of room since the tier or its server started, or since its tables
+    /// were made.
     pub evictions: Option<u64>,
+    /// The same by what asked for it; together they are all of them.
+    #[serde(default)]
+    pub evicted: Option<Evictions>,
+}
+
+/// Entries evicted, by what asked for it. Where two bounds ask at once, the earlier of these counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evictions {
+    /// The bound in bytes.
+    pub bytes: u64,
+    /// The bound in entries.
+    pub entries: u64,
+    /// Memory pressure.
+    pub pressure: u64,
+}
+
+impl Evictions {
+    /// All of them.
+    #[must_use]
+    pub const fn total(self) -> u64 {
+        self.bytes + self.entries + self.pressure
+    }
 }
 
 /// Conveniences over every [`Tier`]. Not to be implemented.

@@ -1,6 +1,6 @@
 //! The settings of the tier.
 
-use cache_core::{ByteSize, Error, ErrorKind, Result, ServerUrl, Span};
+use cache_core::{ByteSize, Error, ErrorKind, Eviction, Result, ServerUrl, Span};
 use serde::{Deserialize, Serialize};
 
 /// How to reach a PostgreSQL server, and how to use it.
@@ -53,6 +53,20 @@ pub struct PostgresConfig {
     /// How long a moved fence is remembered at least: longer than any load takes.
     #[serde(default = "default::fence_retention")]
     pub fence_retention: Span,
+    /// How much room the table may take, with its index and the values that lie out of line. Values
+    /// give way from 70 % of it down to 65 %; the rest is for rows that are dead and not yet
+    /// vacuumed, and for holes. Nothing: no bound. A payload may have a sixteenth of it at most.
+    #[serde(default)]
+    pub bytes_max: Option<ByteSize>,
+    /// How many values there may be; above it they give way until 95 % are left. Nothing: no bound.
+    #[serde(default)]
+    pub entries_max: Option<u64>,
+    /// Which values give way. `fifo`, `ttl`, `lru` and `lfu` are followed as exactly as the clocks of
+    /// the processes and the notes on reads allow, and `random` too; `lfu-aging` counts reads the
+    /// less the longer ago the last of them was. The others are approximated: what was not read since
+    /// the last eviction goes, first in first out, and the rest gets a second chance.
+    #[serde(default)]
+    pub eviction: Eviction,
     /// How often rows that nobody can read any more are deleted; `"off"` leaves that to others.
     /// However many processes share the schema, one of them does it each time.
     #[serde(default = "default::sweep_interval", with = "span_or_off")]
@@ -118,6 +132,9 @@ impl PostgresConfig {
             statement_timeout: default::statement_timeout(),
             patience: default::patience(),
             durability: PostgresDurability::default(),
+            bytes_max: None,
+            entries_max: None,
+            eviction: Eviction::default(),
             fence_retention: default::fence_retention(),
             sweep_interval: default::sweep_interval(),
             sweep_batch: default::sweep_batch(),
@@ -156,6 +173,12 @@ impl PostgresConfig {
                 "sweep_interval",
                 "\"off\", or 1 ms to 366 days",
             ),
+            (
+                self.bytes_max.is_none_or(|max| max >= ByteSize::mib(1)),
+                "bytes_max",
+                "1MiB or more, or leave it out",
+            ),
+            (self.entries_max != Some(0), "entries_max", "1 or more, or leave it out"),
             ((1..=1_000_000).contains(&self.sweep_batch), "sweep_batch", "1 to 1000000"),
             (
                 (1..=256 << 20).contains(&self.payload_len_max.as_u64()),
@@ -338,6 +361,8 @@ mod tests {
             (PostgresConfig { fence_retention: none, ..good.clone() }, "fence_retention"),
             (PostgresConfig { sweep_interval: Some(none), ..good.clone() }, "sweep_interval"),
             (PostgresConfig { sweep_batch: 0, ..good.clone() }, "sweep_batch"),
+            (PostgresConfig { bytes_max: Some(ByteSize::kib(1)), ..good.clone() }, "bytes_max"),
+            (PostgresConfig { entries_max: Some(0), ..good.clone() }, "entries_max"),
             (PostgresConfig { payload_len_max: ByteSize::mib(257), ..good.clone() }, "payload_len"),
         ] {
             let error = config.validate().unwrap_err();

@@ -9,7 +9,8 @@ use std::{
 use cache_core::{Error, ErrorKind, Result};
 use diesel::result::{ConnectionError, Error as DieselError, QueryResult};
 use diesel_async::{
-    AnsiTransactionManager, AsyncPgConnection, RunQueryDsl, TransactionManager,
+    AnsiTransactionManager, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection,
+    TransactionManager,
     methods::{ExecuteDsl, LoadQuery},
     pooled_connection::{
         AsyncDieselConnectionManager, ManagerConfig, PoolableConnection, RecyclingMethod,
@@ -211,6 +212,21 @@ impl Session {
         let count = S::execute(statement, &mut *self.connection);
         let count = timeout(self.answer_within, count).await;
         self.answer(access, count)
+    }
+
+    /// Runs a statement for the upkeep of a table, which may take long and stands alone. The
+    /// connection is given up after it.
+    pub(crate) async fn maintain(&mut self, statement: &str, limit: Duration) -> Result<()> {
+        self.is_spent = true;
+        let patient = format!("SET statement_timeout TO {}", limit.as_millis());
+        let done = async {
+            self.connection.batch_execute(&patient).await?;
+            self.connection.batch_execute(statement).await
+        };
+        let done = timeout(limit + GRACE, done).await;
+        let done = self.answer(Access::Write, done);
+        self.is_spent = true;
+        done
     }
 
     fn answer<T>(&mut self, access: Access, done: Result<QueryResult<T>, Elapsed>) -> Result<T> {

@@ -18,9 +18,10 @@ pub(crate) const MIGRATION_MAX: Duration = Duration::from_secs(30);
 
 /// Each brings the schema from the version that is its index to the next. Never edited, only added
 /// to.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("../migrations/0001_entries.sql"),
     include_str!("../migrations/0002_promises.sql"),
+    include_str!("../migrations/0003_eviction.sql"),
 ];
 
 const LATEST: i32 = MIGRATIONS.len() as i32;

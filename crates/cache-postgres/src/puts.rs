@@ -4,11 +4,17 @@ use std::collections::HashMap;
 
 use cache_core::{Condition, Put, PutOutcome, Timestamp, Version, wire};
 
-use crate::sql;
+use crate::{
+    room::{self, row_bytes},
+    sql,
+};
 
 /// After how many bytes of payload a statement ends and the next begins. The server takes 1 GiB at
 /// most, and a statement has a time limit.
 const STATEMENT_BYTES: usize = 8 << 20;
+
+/// About what a record has beside its payload.
+const RECORD_HEAD: usize = 56;
 
 /// The work of one batch.
 #[derive(Debug, PartialEq, Eq)]
@@ -79,13 +85,15 @@ impl Plan {
         }
     }
 
-    /// The statement that inserts the puts at `positions`; `tell`: and says so in the log.
+    /// The statement that inserts the puts at `positions`; `moves`: what is written again
+    /// counts as new; `tell`: and says so in the log.
     pub(crate) fn insert(
         &self,
         puts: &[Put],
         positions: &[usize],
         retain_until: Timestamp,
         now: Timestamp,
+        moves: bool,
         tell: bool,
     ) -> sql::Insert {
         let record = |put: &Put| {
@@ -95,15 +103,28 @@ impl Plan {
         let puts = || positions.iter().map(|at| &puts[*at]);
         sql::Insert {
             retain_until: millis(retain_until),
+            arrived: millis(now),
             keys: puts().map(|put| put.key.encoded().into()).collect(),
             namespaces: puts().map(|put| put.key.namespace().to_owned()).collect(),
             versions: puts().map(|put| ordered(put.entry.version)).collect(),
             expires_at: puts().map(|put| millis(put.entry.expires_at)).collect(),
             records: puts().map(record).collect(),
+            priorities: puts().map(priority).collect(),
+            moves,
             at: millis(now),
             tell,
         }
     }
+}
+
+/// How many puts from the beginning have no more than so many bytes; one at least.
+pub(crate) fn within(puts: &[Put], bytes_max: usize) -> usize {
+    let mut bytes = 0;
+    let fitting = puts.iter().enumerate().take_while(|(at, put)| {
+        bytes += put.entry.payload.len();
+        *at == 0 || bytes <= bytes_max
+    });
+    fitting.count()
 }
 
 /// Cuts the puts at `positions` into statements that are not too large.
@@ -124,16 +145,33 @@ pub(crate) fn statements<'a>(puts: &[Put], positions: &'a [usize]) -> Vec<&'a [u
     statements
 }
 
-pub(crate) fn fill(puts: &[Put], positions: &[usize]) -> sql::Fill {
+pub(crate) fn fill(puts: &[Put], positions: &[usize], now: Timestamp, moves: bool) -> sql::Fill {
     let puts = || positions.iter().map(|at| &puts[*at]);
     sql::Fill {
+        arrived: millis(now),
         keys: puts().map(|put| put.key.encoded().into()).collect(),
         namespaces: puts().map(|put| put.key.namespace().to_owned()).collect(),
         seen: puts().map(|put| seen(&put.condition)).collect(),
         versions: puts().map(|put| ordered(put.entry.version)).collect(),
         expires_at: puts().map(|put| millis(put.entry.expires_at)).collect(),
         records: puts().map(|put| wire::encode_value(&put.entry, 0)).collect(),
+        priorities: puts().map(priority).collect(),
+        moves,
     }
+}
+
+/// A priority as the server keeps it.
+fn priority(_put: &Put) -> i16 {
+    1
+}
+
+/// About what the puts at `positions` take.
+pub(crate) fn size(puts: &[Put], positions: &[usize]) -> room::Put {
+    let bytes = positions.iter().map(|at| {
+        let Put { key, entry, .. } = &puts[*at];
+        row_bytes(key.encoded().len(), key.namespace().len(), entry.payload.len() + RECORD_HEAD)
+    });
+    room::Put { bytes: bytes.sum(), rows: positions.len() as u64 }
 }
 
 /// A moment as the server keeps it.

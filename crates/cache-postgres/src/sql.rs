@@ -17,7 +17,7 @@ use diesel::{
     pg::Pg,
     query_builder::{AstPass, Query, QueryFragment, QueryId},
     result::QueryResult,
-    sql_types::{Array, BigInt, Binary, Bool, Float, Integer, Nullable, SmallInt, Text},
+    sql_types::{Array, BigInt, Binary, Bool, Double, Float, Integer, Nullable, SmallInt, Text},
 };
 
 /// A statement: its parameters, in the order of the question marks in its text.
@@ -90,26 +90,34 @@ statements! {
         SELECT true, convert_to(n.namespace, 'UTF8'), n.floor, NULL \
         FROM namespaces AS n WHERE n.namespace = ANY(?)";
 
-    /// Puts in any case, but never over a newer version. No record: what is there goes. Answers
-    /// the keys that were written.
+    /// Puts in any case, but never over a newer version. No record: what is there goes. With `moves`
+    /// a value that is written again counts as one that came just now. Answers the keys that were
+    /// written.
     Insert {
         retain_until: i64 => BigInt,
+        arrived: i64 => BigInt,
         keys: Keys => Array<Binary>,
         namespaces: Names => Array<Text>,
         versions: Vec<Option<i64>> => Array<Nullable<BigInt>>,
         expires_at: Vec<i64> => Array<BigInt>,
         records: Vec<Option<Vec<u8>>> => Array<Nullable<Binary>>,
+        priorities: Vec<i16> => Array<SmallInt>,
+        moves: bool => Bool,
         at: i64 => BigInt,
         tell: bool => Bool,
     } -> (Binary,) = "\
         WITH done AS (INSERT INTO entries AS e \
-            (key, namespace, fence, version, expires_at, retain_until, record) \
-        SELECT p.key, p.namespace, nextval('fence_marks'), p.version, p.expires_at, ?, p.record \
-        FROM unnest(?, ?, ?, ?, ?) AS p (key, namespace, version, expires_at, record) \
+            (key, namespace, fence, version, expires_at, retain_until, record, arrived, priority) \
+        SELECT p.key, p.namespace, nextval('fence_marks'), p.version, p.expires_at, ?, p.record, \
+            ?, p.priority \
+        FROM unnest(?, ?, ?, ?, ?, ?) \
+            AS p (key, namespace, version, expires_at, record, priority) \
         ON CONFLICT (key) DO UPDATE SET \
             fence = nextval('fence_marks'), version = EXCLUDED.version, \
             expires_at = EXCLUDED.expires_at, retain_until = EXCLUDED.retain_until, \
-            record = EXCLUDED.record \
+            record = EXCLUDED.record, priority = EXCLUDED.priority, \
+            arrived = CASE WHEN ? OR e.record IS NULL OR e.expires_at <= EXCLUDED.arrived \
+                THEN EXCLUDED.arrived ELSE e.arrived END \
         WHERE e.version IS NULL OR EXCLUDED.version IS NULL OR EXCLUDED.version >= e.version \
             OR e.fence < COALESCE( \
                 (SELECT n.floor FROM namespaces AS n WHERE n.namespace = e.namespace), 0) \
@@ -121,22 +129,29 @@ statements! {
     /// Puts where the fence is still the one that was seen, and leaves it there. A clear that
     /// comes in between raises the floor above it: the row is dead on arrival.
     Fill {
+        arrived: i64 => BigInt,
         keys: Keys => Array<Binary>,
         namespaces: Names => Array<Text>,
         seen: Vec<i64> => Array<BigInt>,
         versions: Vec<Option<i64>> => Array<Nullable<BigInt>>,
         expires_at: Vec<i64> => Array<BigInt>,
         records: Vec<Vec<u8>> => Array<Binary>,
+        priorities: Vec<i16> => Array<SmallInt>,
+        moves: bool => Bool,
     } -> (Binary,) = "\
         INSERT INTO entries AS e \
-            (key, namespace, fence, version, expires_at, retain_until, record) \
-        SELECT p.key, p.namespace, p.seen, p.version, p.expires_at, 0, p.record \
-        FROM unnest(?, ?, ?, ?, ?, ?) AS p (key, namespace, seen, version, expires_at, record) \
+            (key, namespace, fence, version, expires_at, retain_until, record, arrived, priority) \
+        SELECT p.key, p.namespace, p.seen, p.version, p.expires_at, 0, p.record, ?, p.priority \
+        FROM unnest(?, ?, ?, ?, ?, ?, ?) \
+            AS p (key, namespace, seen, version, expires_at, record, priority) \
         WHERE p.seen >= COALESCE( \
             (SELECT n.floor FROM namespaces AS n WHERE n.namespace = p.namespace), 0) \
         ON CONFLICT (key) DO UPDATE SET \
             fence = EXCLUDED.fence, version = EXCLUDED.version, \
-            expires_at = EXCLUDED.expires_at, record = EXCLUDED.record \
+            expires_at = EXCLUDED.expires_at, record = EXCLUDED.record, \
+            priority = EXCLUDED.priority, \
+            arrived = CASE WHEN ? OR e.record IS NULL OR e.expires_at <= EXCLUDED.arrived \
+                THEN EXCLUDED.arrived ELSE e.arrived END \
         WHERE EXCLUDED.fence >= e.fence AND ( \
             e.version IS NULL OR EXCLUDED.version IS NULL OR EXCLUDED.version >= e.version \
             OR e.fence < COALESCE( \
@@ -363,10 +378,139 @@ statements! {
             SELECT l.ctid FROM leases AS l WHERE l.ends_at <= ? \
             LIMIT ? FOR UPDATE OF l SKIP LOCKED))";
 
-    /// Rows (an estimate, below 0: none yet) and bytes, indexes and large values included.
-    Usage {} -> (Float, BigInt) = "\
-        SELECT c.reltuples, pg_total_relation_size(c.oid) \
-        FROM pg_class AS c WHERE c.oid = 'entries'::regclass";
+    /// Rows (an estimate, below 0: none yet) and bytes, indexes and large values included; and what
+    /// was evicted: for bytes, for entries, for pressure.
+    Usage {} -> (Float, BigInt, BigInt, BigInt, BigInt) = "\
+        SELECT c.reltuples, pg_total_relation_size(c.oid), \
+            t.evicted_for_bytes, t.evicted_for_entries, t.evicted_for_pressure \
+        FROM pg_class AS c CROSS JOIN totals AS t WHERE c.oid = 'entries'::regclass";
+
+    /// What the table takes, indexes and large values included.
+    TableBytes {} -> (BigInt,) = "SELECT pg_total_relation_size('entries')";
+
+    /// Adds to what was put. Answers when the table was last read, and what there is since at most:
+    /// bytes and values.
+    AddWritten {
+        bytes: i64 => BigInt,
+        rows: i64 => BigInt,
+    } -> (BigInt, BigInt, BigInt) = "\
+        UPDATE totals AS t SET written_bytes = t.written_bytes + ?, \
+            written_rows = t.written_rows + ? \
+        RETURNING t.read_at, t.read_bytes + t.written_bytes - t.written_bytes_then, \
+            t.read_rows + t.written_rows - t.written_rows_then";
+
+    /// Adds to the notes on reads, of many keys.
+    NoteReads {
+        keys: Keys => Array<Binary>,
+        reads: Vec<i64> => Array<BigInt>,
+        last_reads: Vec<i64> => Array<BigInt>,
+    } -> () = "\
+        INSERT INTO reads AS r (key, reads, last_read) \
+        SELECT n.key, n.reads, n.last_read FROM unnest(?, ?, ?) AS n (key, reads, last_read) \
+        ORDER BY n.key \
+        ON CONFLICT (key) DO UPDATE SET reads = r.reads + EXCLUDED.reads, \
+            last_read = GREATEST(r.last_read, EXCLUDED.last_read)";
+
+    /// Lets one process evict; see [`ClaimSweep`]. Answers what was put by then, and when the table
+    /// was last read.
+    ClaimEviction {
+        claimed_at: i64 => BigInt,
+        claimed_before: i64 => BigInt,
+        ahead_of: i64 => BigInt,
+    } -> (BigInt, BigInt, BigInt) = "\
+        UPDATE totals AS t SET claimed_at = ? WHERE t.claimed_at <= ? OR t.claimed_at > ? \
+        RETURNING t.written_bytes, t.written_rows, t.read_at";
+
+    /// Lets others evict.
+    ReleaseEviction {} -> () = "UPDATE totals SET claimed_at = 0";
+
+    /// Notes what there is, and lets others evict. Answers what there is, with what was put
+    /// meanwhile.
+    NoteEviction {
+        read_at: i64 => BigInt,
+        bytes: i64 => BigInt,
+        rows: i64 => BigInt,
+        bytes_then: i64 => BigInt,
+        rows_then: i64 => BigInt,
+        for_bytes: i64 => BigInt,
+        for_entries: i64 => BigInt,
+        for_pressure: i64 => BigInt,
+    } -> (BigInt, BigInt) = "\
+        UPDATE totals AS t SET claimed_at = 0, read_at = ?, read_bytes = ?, read_rows = ?, \
+            written_bytes_then = ?, written_rows_then = ?, \
+            evicted_for_bytes = t.evicted_for_bytes + ?, \
+            evicted_for_entries = t.evicted_for_entries + ?, \
+            evicted_for_pressure = t.evicted_for_pressure + ? \
+        RETURNING t.read_bytes + t.written_bytes - t.written_bytes_then, \
+            t.read_rows + t.written_rows - t.written_rows_then";
+
+    /// What a range of pages holds, and which of its values go first: a row without a key for the
+    /// sums of bytes, values and bytes that are pinned; then values with class (-1 expired, or the
+    /// priority), two ranks and bytes. Reads count that are later than the value. The bytes are what
+    /// [`row_bytes`](crate::room::row_bytes) says.
+    Survey {
+        order: i16 => SmallInt,
+        now: i64 => BigInt,
+        read_before: i64 => BigInt,
+        by_reads: bool => Bool,
+        first_page: String => Text,
+        end_page: String => Text,
+        class_worst: i16 => SmallInt,
+        rank_worst: f64 => Double,
+        rows_max: i64 => BigInt,
+    } -> (
+        Nullable<Binary>, BigInt, SmallInt, Double, Double, BigInt, BigInt, BigInt,
+    ) = "\
+        WITH asked AS MATERIALIZED ( \
+            SELECT ?::smallint AS by, ?::bigint AS now, ?::bigint AS read_before), \
+        seen AS MATERIALIZED (SELECT e.key, e.expires_at, e.record IS NOT NULL AS is_value, \
+                e.arrived, e.priority, r.last_read, COALESCE(r.reads, 0) AS reads, \
+                octet_length(e.key) AS k, octet_length(e.namespace) AS n, \
+                COALESCE(octet_length(e.record), 0) AS len \
+            FROM entries AS e LEFT JOIN reads AS r \
+                ON ? AND r.key = e.key AND r.last_read >= e.arrived \
+            WHERE e.ctid >= ?::tid AND e.ctid < ?::tid), \
+        ranked AS MATERIALIZED (SELECT s.key, s.expires_at, s.is_value, \
+                CASE WHEN s.expires_at <= a.now THEN -1 ELSE s.priority END::smallint AS class, \
+                CASE a.by WHEN 1 THEN s.arrived WHEN 2 THEN s.expires_at WHEN 3 THEN random() \
+                    WHEN 4 THEN GREATEST(s.arrived, s.last_read) WHEN 5 THEN s.reads \
+                    WHEN 6 THEN s.reads / (1 + (a.now - s.last_read) / 60000.0) \
+                    ELSE CASE WHEN s.last_read >= a.read_before THEN 1 ELSE 0 END \
+                    END::double precision AS first, \
+                CASE a.by WHEN 7 THEN s.arrived \
+                    ELSE GREATEST(s.arrived, s.last_read) END::double precision AS second, \
+                CASE WHEN s.len + s.k + s.n <= 1900 \
+                    THEN (96 + s.k + s.n + s.len) * 5 / 4 + (s.k + 24) * 3 / 2 \
+                    ELSE (116 + s.k + s.n) * 5 / 4 + (s.k + 24) * 3 / 2 \
+                        + s.len + s.len / 20 + 500 END AS bytes \
+            FROM seen AS s CROSS JOIN asked AS a) \
+        SELECT NULL::bytea, 0::bigint, 0::smallint, 0::double precision, 0::double precision, \
+            COALESCE(sum(r.bytes), 0)::bigint, count(*) FILTER (WHERE r.is_value), \
+            COALESCE(sum(r.bytes) FILTER (WHERE r.is_value AND r.class = 3), 0)::bigint \
+        FROM ranked AS r \
+        UNION ALL (SELECT r.key, r.expires_at, r.class, COALESCE(r.first, 0), \
+                COALESCE(r.second, 0), r.bytes::bigint, 0::bigint, 0::bigint \
+            FROM ranked AS r WHERE r.is_value AND (r.class, r.first) <= (?, ?) \
+            ORDER BY 3, 4, 5 LIMIT ?)";
+
+    /// Evicts values that have not been written since: those with these deadlines. Their fences and
+    /// versions stay while they must be remembered. Answers which went, and whether with their rows.
+    Evict {
+        keys: Keys => Array<Binary>,
+        deadlines: Vec<i64> => Array<BigInt>,
+        retained_at: i64 => BigInt,
+        hollowed_at: i64 => BigInt,
+    } -> (Binary, Bool) = "\
+        WITH picked AS MATERIALIZED (SELECT e.key, e.retain_until \
+            FROM unnest(?, ?) AS c (key, expires_at) JOIN entries AS e \
+                ON e.key = c.key AND e.expires_at = c.expires_at AND e.record IS NOT NULL \
+            ORDER BY e.key FOR UPDATE OF e SKIP LOCKED), \
+        sorted AS MATERIALIZED (SELECT p.key, p.retain_until <= ? AS whole FROM picked AS p), \
+        gone AS (DELETE FROM entries AS e USING sorted AS s WHERE e.key = s.key AND s.whole), \
+        hollow AS (UPDATE entries AS e SET record = NULL, expires_at = ? \
+            FROM sorted AS s WHERE e.key = s.key AND NOT s.whole), \
+        unread AS (DELETE FROM reads AS r USING sorted AS s WHERE r.key = s.key) \
+        SELECT s.key, s.whole FROM sorted AS s";
 
     /// Lets one process sweep: a row for who may. A start in the future is of a clock that runs
     /// ahead, and must not stop everybody else.
@@ -383,18 +527,20 @@ statements! {
         SELECT pg_relation_size('entries') / current_setting('block_size')::bigint";
 
     /// Deletes some rows of a range of pages that nobody can read and whose fence need not be
-    /// remembered. A tombstone's deadline is when it was written.
+    /// remembered. A tombstone's deadline is when it was written. Answers how many.
     Sweep {
         first_page: String => Text,
         end_page: String => Text,
         retained_at: i64 => BigInt,
         expired_at: i64 => BigInt,
         rows_max: i64 => BigInt,
-    } -> () = "\
-        DELETE FROM entries WHERE ctid = ANY(ARRAY( \
+    } -> (BigInt,) = "\
+        WITH gone AS (DELETE FROM entries WHERE ctid = ANY(ARRAY( \
             SELECT e.ctid FROM entries AS e \
             WHERE e.ctid >= ?::tid AND e.ctid < ?::tid AND e.retain_until <= ? \
                 AND (e.expires_at <= ? OR e.fence < COALESCE( \
                     (SELECT n.floor FROM namespaces AS n WHERE n.namespace = e.namespace), 0)) \
-            LIMIT ? FOR UPDATE OF e SKIP LOCKED))";
+            LIMIT ? FOR UPDATE OF e SKIP LOCKED)) RETURNING key), \
+        unread AS (DELETE FROM reads AS r USING gone AS g WHERE r.key = g.key) \
+        SELECT count(*) FROM gone";
 }

@@ -11,7 +11,8 @@ use std::{
 
 use bytes::Bytes;
 use cache_core::{
-    Clock, Key, Lookup, Namespace, Put, PutOutcome, Removal, Result, Timestamp, Usage, Version,
+    Clock, Evictions, Key, Lookup, Namespace, Put, PutOutcome, Removal, Result, Timestamp, Usage,
+    Version,
 };
 use tokio::sync::Notify;
 
@@ -19,6 +20,7 @@ use crate::{
     connection::{Connections, Session},
     error::Access,
     puts::{self, Plan, Round, millis, ordered},
+    room::{self, Room},
     sql,
 };
 
@@ -35,6 +37,7 @@ pub(crate) struct Store {
     pub(crate) tell: bool,
     pub(crate) log_retention: Duration,
     pub(crate) log_len_max: u32,
+    pub(crate) room: Room,
     /// Wakes [`wake`](crate::wake).
     pub(crate) changed: Notify,
 }
@@ -69,6 +72,10 @@ impl Store {
             }
         }
         let now = self.clock.now();
+        self.note_reads(
+            records.iter().filter_map(|(key, row)| Some(&**row.1.as_ref().and(Some(key))?)),
+            now,
+        );
         let lookups = keys.iter().map(|key| {
             let floor = floors.get(key.namespace().as_bytes()).copied().unwrap_or(0);
             let row = records.get(key.encoded().as_bytes());
@@ -78,19 +85,42 @@ impl Store {
     }
 
     /// One statement for all inserts and one for all fills, unless keys repeat or the payloads are
-    /// very large.
+    /// very large, or much of the room.
     pub(crate) async fn put_many(&self, puts: &[Put]) -> Result<Vec<PutOutcome>> {
+        let mut outcomes = Vec::with_capacity(puts.len());
+        while outcomes.len() < puts.len() {
+            let rest = &puts[outcomes.len()..];
+            let part = &rest[..puts::within(rest, self.room.stride())];
+            let done = self.put_part(part).await;
+            outcomes
+                .extend(done.map_err(|e| if outcomes.is_empty() { e } else { e.indeterminate() })?);
+        }
+        Ok(outcomes)
+    }
+
+    async fn put_part(&self, puts: &[Put]) -> Result<Vec<PutOutcome>> {
         let mut plan = Plan::new(puts, self.payload_len_max);
         let rounds = std::mem::take(&mut plan.rounds);
         if rounds.is_empty() {
             return Ok(plan.outcomes);
         }
+        self.wait_for_room().await;
         let mut session = self.connections.session().await?;
         let mut statements_done = 0;
+        let mut written = room::Put::default();
         for round in &rounds {
+            let size = puts::size(puts, &round.inserts);
+            let filled = puts::size(puts, &round.fills);
+            written.bytes += size.bytes + filled.bytes;
+            written.rows += size.rows + filled.rows;
             let done = self.put_round(&mut session, puts, round, &mut plan, &mut statements_done);
             // What was done before stays done.
             done.await.map_err(|e| if statements_done > 0 { e.indeterminate() } else { e })?;
+        }
+        drop(session);
+        // What was written is written; the next count includes it.
+        if let Err(error) = self.wrote(written).await {
+            tracing::debug!(%error, "could not count what was put");
         }
         Ok(plan.outcomes)
     }
@@ -139,11 +169,19 @@ impl Store {
 
     pub(crate) async fn usage(&self) -> Result<Usage> {
         let mut session = self.connections.session().await?;
-        let (rows, bytes): (f32, i64) = session.load_one(Access::Read, sql::Usage {}).await?;
+        let (rows, bytes, for_bytes, for_entries, for_pressure): (f32, i64, i64, i64, i64) =
+            session.load_one(Access::Read, sql::Usage {}).await?;
+        let evicted = Evictions {
+            bytes: for_bytes.unsigned_abs(),
+            entries: for_entries.unsigned_abs(),
+            pressure: for_pressure.unsigned_abs(),
+        };
         Ok(Usage {
             entries: (rows >= 0.0).then_some(rows as u64),
             bytes: u64::try_from(bytes).ok(),
-            ..Usage::default()
+            bytes_max: self.room.bytes_max,
+            evictions: Some(evicted.total()),
+            evicted: Some(evicted),
         })
     }
 
@@ -153,6 +191,9 @@ impl Store {
         let (floor, mark, record): (i64, Option<i64>, Option<Vec<u8>>) =
             session.load_one(Access::Read, statement).await?;
         self.note_lengths(record.as_deref());
+        if record.is_some() {
+            self.note_reads([key.encoded().as_bytes()].into_iter(), self.clock.now());
+        }
         let row = mark.map(|mark| (mark_of(mark), record.map(Bytes::from)));
         Ok(self.lookup(row, mark_of(floor), self.clock.now()))
     }
@@ -189,17 +230,19 @@ impl Store {
         plan: &mut Plan,
         statements_done: &mut usize,
     ) -> Result<()> {
+        let moves = self.room.order.moves_what_is_written();
         for positions in puts::statements(batch, &round.inserts) {
             let now = self.clock.now();
             let retain_until = now.after(self.fence_retention);
-            let statement = plan.insert(batch, positions, retain_until, now, self.tell);
+            let statement = plan.insert(batch, positions, retain_until, now, moves, self.tell);
             let keys = session.load(Access::Write, statement).await?;
             self.changed.notify_one();
             plan.stored(batch, positions, keys);
             *statements_done += 1;
         }
         for positions in puts::statements(batch, &round.fills) {
-            let keys = session.load(Access::Write, puts::fill(batch, positions)).await?;
+            let statement = puts::fill(batch, positions, self.clock.now(), moves);
+            let keys = session.load(Access::Write, statement).await?;
             plan.stored(batch, positions, keys);
             *statements_done += 1;
         }

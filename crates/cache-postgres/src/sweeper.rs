@@ -19,7 +19,7 @@ use tokio::{
 use crate::{error::Access, puts::millis, sql, store::Store};
 
 /// Pages that one statement reads: 8 MiB, of the usual size.
-const WINDOW_PAGES: i64 = 1_024;
+pub(crate) const WINDOW_PAGES: i64 = 1_024;
 
 /// Sweeps in the background until the handle aborts it or the tier is closed.
 pub(crate) fn spawn(store: Arc<Store>, interval: Duration) -> AbortHandle {
@@ -74,7 +74,7 @@ impl Store {
         if claimed.is_empty() { Ok(0) } else { self.sweep().await }
     }
 
-    async fn sweep_window(&self, first_page: i64) -> Result<u64> {
+    pub(crate) async fn sweep_window(&self, first_page: i64) -> Result<u64> {
         let now = millis(self.clock.now());
         let statement = sql::Sweep {
             first_page: format!("({first_page},0)"),
@@ -84,7 +84,7 @@ impl Store {
             rows_max: i64::from(self.sweep_batch),
         };
         let mut session = self.connections.session().await?;
-        let rows = session.execute(Access::Write, statement).await?;
-        Ok(rows as u64)
+        let (rows,): (i64,) = session.load_one(Access::Write, statement).await?;
+        Ok(rows.unsigned_abs())
     }
 }

@@ -7,8 +7,9 @@ use std::{
 
 use async_trait::async_trait;
 use cache_core::{
-    Clock, Durability, Error, ErrorKind, Gather, Key, Leases, Log, Lookup, Namespace, Put,
-    PutOutcome, Removal, Result, Scope, SystemClock, Tier, TierInfo, Usage, check_batch,
+    ByteSize, Clock, Durability, Error, ErrorKind, Gather, Key, Leases, Log, Lookup, Namespace,
+    Pressure, PressureGauge, Put, PutOutcome, Removal, Result, Scope, Shrink, SystemClock, Tier,
+    TierInfo, Usage, check_batch,
 };
 use tokio::{runtime::Handle, sync::Notify, task::AbortHandle};
 
@@ -16,8 +17,10 @@ use crate::{
     calls::Calls,
     config::{PostgresConfig, PostgresDurability, PostgresLogging},
     connection::Connections,
+    evictor,
     leases::PostgresLeases,
     log::PostgresLog,
+    room::Room,
     single::{Puts, Reads, Removals},
     store::Store,
     sweeper, trim, wake,
@@ -84,6 +87,11 @@ impl PostgresTier {
         }
         let payload_len_max =
             usize::try_from(config.payload_len_max.as_u64()).unwrap_or(usize::MAX);
+        // A value that takes a good part of the room would only push others out.
+        let payload_len_max = config.bytes_max.map_or(payload_len_max, |bytes_max| {
+            let part = usize::try_from(bytes_max.as_u64() / 16).unwrap_or(usize::MAX);
+            payload_len_max.min(part)
+        });
         let store = Arc::new(Store {
             connections: Connections::new(config)?,
             clock,
@@ -94,6 +102,11 @@ impl PostgresTier {
             tell: config.log == PostgresLogging::On,
             log_retention: config.log_retention.0,
             log_len_max: config.log_len_max,
+            room: Room::new(
+                config.bytes_max.map(ByteSize::as_u64),
+                config.entries_max,
+                config.eviction,
+            ),
             changed: Notify::new(),
         });
         let carriers = (config.pool_size as usize).div_ceil(2);
@@ -102,6 +115,9 @@ impl PostgresTier {
         if let Some(interval) = config.sweep_interval {
             background.push(sweeper::spawn(Arc::clone(&store), interval.0));
             background.push(trim::spawn(Arc::clone(&store), interval.0));
+        }
+        if store.room.is_bounded() {
+            background.push(evictor::spawn(Arc::clone(&store)));
         }
         if store.tell {
             background.push(wake::spawn(Arc::clone(&store)));
@@ -225,6 +241,32 @@ impl Tier for PostgresTier {
     async fn close(&self) -> Result<()> {
         self.end_background();
         self.calls.close().await
+    }
+}
+
+/// The table with its index and its large values, against `bytes_max`.
+#[async_trait]
+impl PressureGauge for PostgresTier {
+    fn name(&self) -> &str {
+        &self.info.name
+    }
+
+    async fn read(&self) -> Result<Pressure> {
+        let usage = self.usage().await?;
+        Ok(Pressure { used: usage.bytes.unwrap_or(0), limit: usage.bytes_max.unwrap_or(0) })
+    }
+}
+
+/// Of the bounds of this process; others that share the table go by their own.
+#[async_trait]
+impl Shrink for PostgresTier {
+    async fn shrink_to(&self, fraction: f64) -> Result<u64> {
+        self.calls
+            .detached("shrink", move |store| async move {
+                store.room.set_share(fraction);
+                store.evict_all().await
+            })
+            .await
     }
 }
 

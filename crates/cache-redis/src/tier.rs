@@ -172,6 +172,7 @@ impl Tier for RedisTier {
             bytes: info_field(&memory, "used_memory"),
             bytes_max: info_field(&memory, "maxmemory").filter(|max| *max > 0),
             evictions: info_field(&stats, "evicted_keys"),
+            evicted: None,
         })
     }
 

@@ -216,7 +216,7 @@ impl Plan {
         if rng.random_bool(0.5) {
             let short = rng.random_bool(0.2);
             self.log_len = Some(if short { rng.random_range(3..=20) } else { 10_000 });
-            self.bypass_after_ms = rng.random_bool(0.4).then(|| rng.random_range(50..=400));
+            self.bypass_after_ms = rng.random_bool(0.4).then(|| rng.random_range(100..=400));
             self.near_ttl_ms = self.near_ttl_ms.map(|_| rng.random_range(200..=10_000));
             self.fresh_ms = rng.random_range(100..=20_000);
             self.think_ms = rng.random_range(1..=100);

@@ -7,11 +7,11 @@ use diesel::{OptionalExtension, QueryResult, RunQueryDsl, sqlite::SqliteConnecti
 
 use crate::{
     log, millis,
-    room::ROW_BYTES,
     sql::{
         Acquire, Append, Fill, Floor, Insert, LastMark, LogState, RaiseFloor, Release, Remove,
         Renew, SetLastMark, Trim,
     },
+    victims::{Order, ROW_BYTES},
 };
 
 /// The log is trimmed once for so many notices.
@@ -48,6 +48,7 @@ pub(crate) struct Stored {
     pub(crate) key: Key,
     pub(crate) version: Option<i64>,
     pub(crate) expires_at: i64,
+    pub(crate) priority: i64,
     pub(crate) record: Vec<u8>,
 }
 
@@ -90,6 +91,8 @@ pub(crate) struct Transaction<'c> {
     now: Timestamp,
     retain_until: i64,
     notices_max: i64,
+    /// Not 0: a value that is written again goes behind all others.
+    moves: i64,
     first: i64,
     last: i64,
     /// Floors that were looked up already.
@@ -106,6 +109,7 @@ impl<'c> Transaction<'c> {
         now: Timestamp,
         retain_until: Timestamp,
         notices_max: i64,
+        order: Order,
     ) -> QueryResult<Self> {
         let last = LastMark {}.get_result(connection)?;
         Ok(Self {
@@ -113,6 +117,7 @@ impl<'c> Transaction<'c> {
             now,
             retain_until: millis(retain_until),
             notices_max,
+            moves: i64::from(order.moves_what_is_written()),
             first: last,
             last,
             floors: HashMap::new(),
@@ -160,7 +165,7 @@ impl<'c> Transaction<'c> {
     }
 
     fn insert(&mut self, stored: &Stored) -> QueryResult<PutOutcome> {
-        let Stored { key, version, expires_at, record } = stored;
+        let Stored { key, version, expires_at, priority, record } = stored;
         let fence = self.next_mark();
         let insert = Insert {
             key: key.encoded().as_bytes(),
@@ -168,7 +173,9 @@ impl<'c> Transaction<'c> {
             version: *version,
             expires_at: *expires_at,
             retain_until: self.retain_until,
+            priority: *priority,
             record,
+            moves: self.moves,
             floor: self.floor(key.namespace())?,
         };
         let outcome = insert.execute(self.connection).map(outcome)?;
@@ -179,7 +186,7 @@ impl<'c> Transaction<'c> {
     }
 
     fn fill(&mut self, stored: &Stored, seen: u64) -> QueryResult<PutOutcome> {
-        let Stored { key, version, expires_at, record } = stored;
+        let Stored { key, version, expires_at, priority, record } = stored;
         // A mark that was never given out was not read here, and must not outrank those to come.
         let seen = i64::try_from(seen).unwrap_or(i64::MAX).min(self.last);
         let floor = self.floor(key.namespace())?;
@@ -191,7 +198,9 @@ impl<'c> Transaction<'c> {
             seen,
             version: *version,
             expires_at: *expires_at,
+            priority: *priority,
             record,
+            moves: self.moves,
             floor,
         };
         fill.execute(self.connection).map(outcome)

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use cache_core::{ByteSize, Error, ErrorKind, Result, Span, TTL_MAX};
+use cache_core::{ByteSize, Error, ErrorKind, Eviction, Result, Span, TTL_MAX};
 use serde::{Deserialize, Serialize};
 
 /// The write-ahead log may always become this long.
@@ -38,10 +38,21 @@ pub struct SqliteConfig {
     /// The tier's name in statistics, errors and results.
     #[serde(default = "default::name")]
     pub name: String,
-    /// How much room the file's used pages may take; values with near deadlines give way. The
+    /// How much room the file's used pages may take; above 95 % of it values give way. The
     /// write-ahead log beside it takes a sixteenth of this more, 4 MiB at least.
     #[serde(default = "default::bytes_max")]
     pub bytes_max: ByteSize,
+    /// How many values there may be; above it they give way until 95 % are left. Nothing: as many
+    /// as `bytes_max` has room for.
+    #[serde(default)]
+    pub entries_max: Option<u64>,
+    /// Which values give way. `fifo` and `ttl` are followed to the letter. `random` takes runs of
+    /// neighbours. The others choose among those that came first, by what was noted of reads: `lru`,
+    /// `lfu` and `lfu-aging` (as which `w-tinylfu` counts) take the lower half of such a window;
+    /// `s3-fifo`, `sieve` and `arc` take what was not read since it came, and give the rest a second
+    /// chance.
+    #[serde(default)]
+    pub eviction: Eviction,
     /// How long a call waits while another process holds the file.
     #[serde(default = "default::busy_timeout")]
     pub busy_timeout: Span,
@@ -86,6 +97,8 @@ impl SqliteConfig {
             path: path.into(),
             name: default::name(),
             bytes_max: default::bytes_max(),
+            entries_max: None,
+            eviction: Eviction::default(),
             busy_timeout: default::busy_timeout(),
             durability: SqliteDurability::default(),
             fence_retention: default::fence_retention(),
@@ -108,6 +121,7 @@ impl SqliteConfig {
             (!self.name.is_empty(), "name", "not empty"),
             // Below it, the tables' own pages would be a good part of the file.
             (self.bytes_max >= ByteSize::mib(1), "bytes_max", "1MiB or more"),
+            (self.entries_max != Some(0), "entries_max", "1 or more, or leave it out"),
             (self.busy_timeout <= Span::secs(3_600), "busy_timeout", "up to 1h"),
             (
                 self.fence_retention >= Span::millis(1) && self.fence_retention.0 <= TTL_MAX,
@@ -229,6 +243,7 @@ mod tests {
             (SqliteConfig::new(""), "`sqlite.path`"),
             (SqliteConfig { name: String::new(), ..good.clone() }, "`sqlite.name`"),
             (SqliteConfig { bytes_max: ByteSize::kib(1), ..good.clone() }, "1MiB or more"),
+            (SqliteConfig { entries_max: Some(0), ..good.clone() }, "`sqlite.entries_max`"),
             (SqliteConfig { busy_timeout: Span::secs(7_200), ..good.clone() }, "up to 1h"),
             (SqliteConfig { fence_retention: Span::secs(0), ..good.clone() }, "1ms to 366 days"),
             (SqliteConfig { sweep_interval: Span::secs(0), ..good.clone() }, "10ms to 366 days"),

@@ -12,9 +12,10 @@ use crate::{
 
 /// The steps from one version of the tables to the next. Never changed, only added to: a file's
 /// version (`PRAGMA user_version`) is how many of them it has seen.
-const STEPS: [&str; 2] = [
+const STEPS: [&str; 3] = [
     include_str!("../migrations/0001_entries.sql"),
     include_str!("../migrations/0002_log_and_leases.sql"),
+    include_str!("../migrations/0003_eviction.sql"),
 ];
 
 /// Marks a file as this cache's (`PRAGMA application_id`): "tcac".

@@ -1,13 +1,16 @@
 //! The threads that read.
 
-use cache_core::{Error, Key};
+use std::sync::Arc;
+
+use cache_core::{Clock, Error, Evictions, Key, Result};
 use diesel::{OptionalExtension, QueryResult, RunQueryDsl, sqlite::SqliteConnection};
 use tokio::sync::{Mutex, mpsc};
 
 use crate::{
     connection::{Connection, Snapshot},
     log::{self, At, Told},
-    sql::{Count, Find, LeaseEnd, Pages},
+    notes::Notes,
+    sql::{Count, Find, LeaseEnd, Pages, Totals},
     worker::Reply,
 };
 
@@ -35,6 +38,8 @@ pub(crate) enum Read {
 /// What the file holds of a key.
 #[derive(Debug)]
 pub(crate) struct Found {
+    /// Its row, if it has a value.
+    row: Option<i64>,
     /// The mark of its row, 0 when there is none.
     pub(crate) fence: u64,
     /// The row's bytes, if it has any.
@@ -48,20 +53,34 @@ pub(crate) struct Found {
 pub(crate) struct Used {
     pub(crate) rows: u64,
     pub(crate) bytes: u64,
+    pub(crate) evicted: Evictions,
 }
 
 /// Serves requests until the queue is closed or all callers have gone.
 ///
 /// Readers take turns at the queue: one holds it while it waits and while it takes what has
 /// gathered, and hands it on before it goes to the file.
-pub(crate) fn serve(mut connection: Connection, queue: &Mutex<mpsc::Receiver<Read>>) {
+pub(crate) fn serve(
+    mut connection: Connection,
+    queue: &Mutex<mpsc::Receiver<Read>>,
+    noting: Option<&Noting>,
+) {
     loop {
         let batch = gather(&mut queue.blocking_lock());
         if batch.is_empty() {
             return;
         }
-        carry_out(&mut connection, batch);
+        let rows = carry_out(&mut connection, batch);
+        if let Some(Noting { notes, clock }) = noting {
+            notes.add(&rows, clock.now());
+        }
     }
+}
+
+/// Where reads are noted, for a policy that goes by them.
+pub(crate) struct Noting {
+    pub(crate) notes: Arc<Notes>,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 /// Waits for a request and takes those that are there with it; none when there will be no more.
@@ -85,29 +104,31 @@ fn gather(queue: &mut mpsc::Receiver<Read>) -> Vec<Read> {
 }
 
 /// Answers a batch from one snapshot. It begins after the last of the requests came, so whoever
-/// asks after a write was acknowledged finds it.
-fn carry_out(connection: &mut Connection, batch: Vec<Read>) {
-    let mut snapshot = match connection.snapshot() {
-        Ok(snapshot) => snapshot,
-        Err(error) => return batch.into_iter().for_each(|request| refuse(request, &error)),
-    };
-    for request in batch {
-        answer(&mut snapshot, request);
+/// asks after a write was acknowledged finds it. Answers the rows whose values were read.
+fn carry_out(connection: &mut Connection, batch: Vec<Read>) -> Vec<i64> {
+    let mut rows = Vec::new();
+    match connection.snapshot() {
+        Ok(mut snapshot) => {
+            batch.into_iter().for_each(|request| answer(&mut snapshot, request, &mut rows));
+        }
+        Err(error) => batch.into_iter().for_each(|request| refuse(request, &error)),
     }
+    rows
 }
 
 /// Answers a request, unless its caller has gone meanwhile.
-fn answer(snapshot: &mut Snapshot<'_>, request: Read) {
+fn answer(snapshot: &mut Snapshot<'_>, request: Read, rows: &mut Vec<i64>) {
     match request {
         Read::One(key, reply) if !reply.is_closed() => {
-            let _ = reply.send(snapshot.query(|connection| find(connection, &key)));
+            let found = snapshot.query(|connection| find(connection, &key));
+            rows.extend(found.iter().filter_map(|found| found.row));
+            let _ = reply.send(found);
         }
         Read::Many(keys, reply) if !reply.is_closed() => {
-            let _ =
-                reply
-                    .send(snapshot.query(|connection| {
-                        keys.iter().map(|key| find(connection, key)).collect()
-                    }));
+            let found: Result<Vec<Found>> =
+                snapshot.query(|connection| keys.iter().map(|key| find(connection, key)).collect());
+            rows.extend(found.iter().flatten().filter_map(|found| found.row));
+            let _ = reply.send(found);
         }
         Read::Usage(reply) => {
             let _ = reply.send(snapshot.query(used));
@@ -146,15 +167,23 @@ fn refuse(request: Read, error: &Error) {
 
 fn find(connection: &mut SqliteConnection, key: &Key) -> QueryResult<Found> {
     let query = Find { key: key.encoded().as_bytes(), namespace: key.namespace() };
-    let (fence, record, floor): (Option<i64>, Option<Vec<u8>>, Option<i64>) =
-        query.get_result(connection)?;
-    Ok(Found { fence: mark(fence), record, floor: mark(floor) })
+    type Row = (Option<i64>, Option<i64>, Option<Vec<u8>>, Option<i64>);
+    let (row, fence, record, floor): Row = query.get_result(connection)?;
+    let row = row.filter(|_| record.is_some());
+    Ok(Found { row, fence: mark(fence), record, floor: mark(floor) })
 }
 
 fn used(connection: &mut SqliteConnection) -> QueryResult<Used> {
     let rows: i64 = Count {}.get_result(connection)?;
     let (bytes, _): (i64, i64) = Pages {}.get_result(connection)?;
-    Ok(Used { rows: rows.unsigned_abs(), bytes: bytes.unsigned_abs() })
+    let (_, for_bytes, for_entries, for_pressure): (i64, i64, i64, i64) =
+        Totals {}.get_result(connection)?;
+    let evicted = Evictions {
+        bytes: for_bytes.unsigned_abs(),
+        entries: for_entries.unsigned_abs(),
+        pressure: for_pressure.unsigned_abs(),
+    };
+    Ok(Used { rows: rows.unsigned_abs(), bytes: bytes.unsigned_abs(), evicted })
 }
 
 /// A mark as it is stored. No mark is negative, whatever somebody else wrote there.

@@ -1,37 +1,34 @@
-//! Keeps the file within its bound.
+//! Keeps the file within its bounds.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use cache_core::Timestamp;
+use cache_core::{Eviction, Timestamp};
 use diesel::{QueryResult, RunQueryDsl, sqlite::SqliteConnection};
 
 use crate::{
     millis,
-    sql::{Delete, NearestForgettable, Neighbours, Pages, RaiseFloor},
+    notes::Note as Noted,
+    sql::{CountEvicted, Delete, NearestForgettable, Note, Pages, RaiseFloor, Totals},
     sweep::{self, STEP_LEN, give_up},
+    victims::{Goal, Order, ROW_BYTES, Victims},
 };
 
-/// What a row takes beside its value, roughly: key, numbers and its places in three indexes.
-pub(crate) const ROW_BYTES: u64 = 150;
-
-/// The fewest values among which those that expire first are chosen.
-const WINDOW_LEN_MIN: usize = 16;
-
-/// The bound on the pages that hold something.
+/// The bounds: on the pages that hold something, and on the values.
+///
+/// It moves on after every transaction, so that no one write waits for much: what is there above
+/// 95 % of a bound goes.
 ///
 /// What goes leaves a hole in its page, which counts until SQLite finds it two thirds empty and
-/// merges it with its neighbours. Strictly by deadline the holes lie all over the file: in a file
-/// of values of 200 bytes 43 % had to go to gain 5 % of the pages, of 1,000 bytes 18 %. So a hand
-/// goes round the file, and of each window of neighbours three quarters go, those that expire
-/// first: 9 % and 6 %.
-///
-/// It moves on after every transaction, so that no one write waits for much: what the file has
-/// above 95 % of its bound goes.
+/// merges it with its neighbours. In the order of arrival, which is that of the file, whole pages
+/// go. By deadline the holes lie all over the file, and small values fill less of it: about 60 %
+/// where they are of 200 bytes.
 #[derive(Debug)]
 pub(crate) struct Room {
     bytes_max: u64,
-    /// The row behind which the hand stands.
-    hand: i64,
+    entries_max: Option<u64>,
+    /// Which part of the bounds may be used: less than 1 under pressure from elsewhere.
+    share: f64,
+    victims: Victims,
 }
 
 /// What a step has come to.
@@ -39,32 +36,60 @@ pub(crate) struct Room {
 pub(crate) struct Step {
     /// Values that gave way although they had not expired.
     pub(crate) evicted: u64,
-    /// About how many bytes have gone; nothing, when there is nothing that can go.
-    pub(crate) freed: u64,
+    /// About how many bytes have gone.
+    pub(crate) bytes: u64,
+    /// Values that have gone, for whatever reason.
+    pub(crate) entries: u64,
+}
+
+impl Step {
+    /// Whether there was nothing that could go.
+    pub(crate) fn is_in_vain(self) -> bool {
+        self.bytes == 0
+    }
 }
 
 impl Room {
-    pub(crate) fn new(bytes_max: u64) -> Self {
-        Self { bytes_max, hand: i64::MIN }
+    pub(crate) fn new(bytes_max: u64, entries_max: Option<u64>, eviction: Eviction) -> Self {
+        Self { bytes_max, entries_max, share: 1.0, victims: Victims::new(eviction) }
     }
 
-    /// How many bytes should go now.
-    pub(crate) fn owed(&self, connection: &mut SqliteConnection) -> QueryResult<u64> {
+    /// Has no more than a share of the bounds used from the next look on.
+    pub(crate) fn set_share(&mut self, share: f64) {
+        self.share = share.clamp(0.0, 1.0);
+    }
+
+    pub(crate) fn order(&self) -> Order {
+        self.victims.order()
+    }
+
+    /// How much should go now.
+    pub(crate) fn owed(&self, connection: &mut SqliteConnection) -> QueryResult<Goal> {
         let (used, _): (i64, i64) = Pages {}.get_result(connection)?;
-        Ok(used.unsigned_abs().saturating_sub(self.bytes_max / 20 * 19))
+        let bytes_low = self.part_of(self.bytes_max).min(self.bytes_max / 20 * 19);
+        let bytes = used.unsigned_abs().saturating_sub(bytes_low);
+        let Some(entries_max) = self.entries_max else { return Ok(Goal { bytes, entries: 0 }) };
+        let (entries, ..): (i64, i64, i64, i64) = Totals {}.get_result(connection)?;
+        let (entries, most) = (entries.unsigned_abs(), self.part_of(entries_max));
+        // At once down to 95 %, so that not each insert evicts.
+        let entries = if entries > most { entries - (most - most / 20) } else { 0 };
+        Ok(Goal { bytes, entries })
     }
 
-    /// Lets about `owed` bytes go, or as much as fits into one step. What nobody can see goes
-    /// first; then values, whose rows stay while their fences must be remembered; and when there
-    /// are only fences left, those which could be forgotten first become one floor for their
-    /// namespace.
+    fn part_of(&self, most: u64) -> u64 {
+        (most as f64 * self.share) as u64
+    }
+
+    /// Lets about `owed` go, or as much as fits into one step. What nobody can see goes first; then
+    /// values, whose rows stay while their fences must be remembered; and when there are only fences
+    /// left, those which could be forgotten first become one floor for their namespace.
     ///
     /// The last of these keeps the promise of fences in full, but forgets the versions of keys
     /// that were removed.
     pub(crate) fn step(
         &mut self,
         connection: &mut SqliteConnection,
-        owed: u64,
+        owed: Goal,
         now: Timestamp,
         retain_until: Timestamp,
     ) -> QueryResult<Step> {
@@ -72,79 +97,63 @@ impl Room {
         for part in [sweep::dead, sweep::expired] {
             let swept = part(connection, now)?;
             if swept.entries > 0 || swept.more {
-                let freed = (swept.entries * ROW_BYTES).max(1);
-                return Ok(Step { evicted: 0, freed });
+                let bytes = (swept.entries * ROW_BYTES).max(1);
+                return Ok(Step { evicted: 0, bytes, entries: swept.entries });
             }
         }
         let step = self.evict(connection, owed, now)?;
-        if step.evicted > 0 {
+        // Fences take bytes and are no values.
+        if step.evicted > 0 || owed.bytes == 0 {
             return Ok(step);
         }
         let mut fences = sweep::forgettable(connection, now)?.entries;
         if fences == 0 {
             fences = merge_fences(connection, millis(retain_until))?;
         }
-        Ok(Step { evicted: 0, freed: fences * ROW_BYTES })
+        Ok(Step { evicted: 0, bytes: fences * ROW_BYTES, entries: 0 })
     }
 
-    /// Takes values out of the window before the hand.
     fn evict(
         &mut self,
         connection: &mut SqliteConnection,
-        owed: u64,
+        owed: Goal,
         now: i64,
     ) -> QueryResult<Step> {
-        let mut rows = neighbours(connection, self.hand)?;
-        if rows.is_empty() {
-            rows = neighbours(connection, i64::MIN)?;
-        }
         let mut step = Step::default();
-        let (window, freed_max) = window(&mut rows, owed);
-        self.hand = window.last().map_or(i64::MIN, |row| row.id);
-        window.sort_unstable_by_key(|row| row.expires_at);
-        for row in window {
-            if step.freed >= freed_max {
-                break;
-            }
-            give_up(connection, row.id, row.retain_until, now)?;
+        let (mut for_bytes, mut left) = (0, owed);
+        for value in self.victims.next(connection, owed)? {
+            give_up(connection, value.id, value.retain_until, now)?;
+            // Where both bounds ask for it, it counts for the bytes.
+            for_bytes += i64::from(left.bytes > 0);
+            left = left.after(value.bytes, 1);
             step.evicted += 1;
-            step.freed += row.bytes;
+            step.bytes += value.bytes;
+        }
+        step.entries = step.evicted;
+        if step.evicted > 0 {
+            let entries = i64::try_from(step.evicted).unwrap_or(i64::MAX) - for_bytes;
+            let count = if self.share < 1.0 {
+                CountEvicted { bytes: 0, entries: 0, pressure: for_bytes + entries }
+            } else {
+                CountEvicted { bytes: for_bytes, entries, pressure: 0 }
+            };
+            count.execute(connection)?;
         }
         Ok(step)
     }
 }
 
-/// A value that may give way.
-struct Row {
-    id: i64,
-    expires_at: i64,
-    retain_until: i64,
-    bytes: u64,
-}
-
-fn neighbours(connection: &mut SqliteConnection, after: i64) -> QueryResult<Vec<Row>> {
-    let rows: Vec<(i64, i64, i64, i64)> = Neighbours { after, limit: STEP_LEN }.load(connection)?;
-    Ok(rows
-        .into_iter()
-        .map(|(id, expires_at, retain_until, len)| Row {
-            id,
-            expires_at,
-            retain_until,
-            bytes: len.unsigned_abs() + ROW_BYTES,
-        })
-        .collect())
-}
-
-/// The rows from which `owed` bytes can be taken while a quarter stays, and how many bytes to take.
-fn window(rows: &mut [Row], owed: u64) -> (&mut [Row], u64) {
-    let (mut len, mut bytes) = (0, 0);
-    while len < rows.len() && (len < WINDOW_LEN_MIN || bytes / 4 * 3 < owed) {
-        bytes += rows[len].bytes;
-        len += 1;
+/// Writes down which values were read.
+pub(crate) fn note(
+    connection: &mut SqliteConnection,
+    notes: &HashMap<i64, Noted>,
+) -> QueryResult<()> {
+    // In the order of the rows, so that neighbours share a page that is written once.
+    for (id, noted) in notes.iter().collect::<BTreeMap<_, _>>() {
+        let (reads, last_read) = (i64::from(noted.reads), millis(noted.last));
+        Note { reads, last_read, id: *id }.execute(connection)?;
     }
-    // With few values there is no quarter to be kept.
-    let keep = if len < WINDOW_LEN_MIN { 0 } else { bytes / 4 };
-    (&mut rows[..len], owed.min(bytes - keep))
+    Ok(())
 }
 
 /// Replaces fences that could be forgotten first by floors at the highest of them: whoever read an

@@ -86,45 +86,59 @@ macro_rules! statement {
 statement! {
     /// What is known of a key, and the floor of its namespace: always one row, of one moment.
     Find<'a> { key: &'a [u8], namespace: &'a str }
-    (namespace, key) -> (Nullable<BigInt>, Nullable<Binary>, Nullable<BigInt>),
-    "SELECT entries.fence, entries.record, (SELECT floor FROM namespaces WHERE namespace = ?) \
+    (namespace, key)
+        -> (Nullable<BigInt>, Nullable<BigInt>, Nullable<Binary>, Nullable<BigInt>),
+    "SELECT entries.id, entries.fence, entries.record, \
+         (SELECT floor FROM namespaces WHERE namespace = ?) \
      FROM (SELECT 1) LEFT JOIN entries ON entries.key = ?"
 }
 
 statement! {
-    /// Writes an entry in any case, but over no newer version.
+    /// Writes an entry in any case, but over no newer version. A value that comes back goes behind
+    /// all others; with `moves` not 0, one that replaces another does so too.
     Insert<'a> {
         key: &'a [u8],
         fence: i64,
         version: Option<i64>,
         expires_at: i64,
         retain_until: i64,
+        priority: i64,
         record: &'a [u8],
+        moves: i64,
         floor: i64,
     }
-    (key, fence, version, expires_at, retain_until, record, floor) -> (),
-    "INSERT INTO entries (key, fence, version, expires_at, retain_until, record) \
-     VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET fence = excluded.fence, \
+    (key, fence, version, expires_at, retain_until, priority, record, moves, floor) -> (),
+    "INSERT INTO entries (key, fence, version, expires_at, retain_until, priority, record) \
+     VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET id = CASE \
+         WHEN entries.priority IS NULL OR ? <> 0 THEN (SELECT max(id) FROM entries) + 1 \
+         ELSE entries.id END, fence = excluded.fence, \
      version = excluded.version, expires_at = excluded.expires_at, \
-     retain_until = excluded.retain_until, record = excluded.record \
+     retain_until = excluded.retain_until, priority = excluded.priority, \
+     record = excluded.record \
      WHERE entries.fence < ? OR coalesce(entries.version <= excluded.version, TRUE)"
 }
 
 statement! {
     /// Writes an entry unless its key has moved beyond `seen`, or has a newer version. What is
-    /// remembered of the key stays remembered for as long as it had to be.
+    /// remembered of the key stays remembered for as long as it had to be. Its place is that of an
+    /// [`Insert`].
     Fill<'a> {
         key: &'a [u8],
         seen: i64,
         version: Option<i64>,
         expires_at: i64,
+        priority: i64,
         record: &'a [u8],
+        moves: i64,
         floor: i64,
     }
-    (key, seen, version, expires_at, record, floor) -> (),
-    "INSERT INTO entries (key, fence, version, expires_at, retain_until, record) \
-     VALUES (?, ?, ?, ?, 0, ?) ON CONFLICT (key) DO UPDATE SET fence = excluded.fence, \
-     version = excluded.version, expires_at = excluded.expires_at, record = excluded.record \
+    (key, seen, version, expires_at, priority, record, moves, floor) -> (),
+    "INSERT INTO entries (key, fence, version, expires_at, retain_until, priority, record) \
+     VALUES (?, ?, ?, ?, 0, ?, ?) ON CONFLICT (key) DO UPDATE SET id = CASE \
+         WHEN entries.priority IS NULL OR ? <> 0 THEN (SELECT max(id) FROM entries) + 1 \
+         ELSE entries.id END, fence = excluded.fence, \
+     version = excluded.version, expires_at = excluded.expires_at, \
+     priority = excluded.priority, record = excluded.record \
      WHERE entries.fence <= excluded.fence \
      AND (entries.fence < ? OR coalesce(entries.version <= excluded.version, TRUE))"
 }
@@ -142,11 +156,12 @@ statement! {
         floor: i64,
     }
     (key, fence, version, now, retain_until, floor, floor, unless_above) -> (),
-    "INSERT INTO entries (key, fence, version, expires_at, retain_until, record) \
-     VALUES (?, ?, ?, ?, ?, NULL) ON CONFLICT (key) DO UPDATE SET fence = excluded.fence, \
+    "INSERT INTO entries (key, fence, version, expires_at, retain_until, priority, record) \
+     VALUES (?, ?, ?, ?, ?, NULL, NULL) ON CONFLICT (key) DO UPDATE SET fence = excluded.fence, \
      version = CASE WHEN entries.fence < ? THEN excluded.version ELSE coalesce(\
          max(entries.version, excluded.version), entries.version, excluded.version) END, \
-     expires_at = excluded.expires_at, retain_until = excluded.retain_until, record = NULL \
+     expires_at = excluded.expires_at, retain_until = excluded.retain_until, \
+     priority = NULL, record = NULL \
      WHERE entries.fence < ? OR coalesce(entries.version <= ?, TRUE)"
 }
 
@@ -194,20 +209,82 @@ statement! {
 }
 
 statement! {
-    /// Values in the order in which their rows lie in the file: row, deadline, how long the row
-    /// must be remembered, and the value's length in bytes.
-    Neighbours { after: i64, limit: i64 }
-    (after, limit) -> (BigInt, BigInt, BigInt, BigInt),
-    "SELECT id, expires_at, retain_until, length(record) FROM entries \
-     WHERE id > ? AND record IS NOT NULL ORDER BY id LIMIT ?"
+    /// Values of the usual priority in the order in which they came, which is that of the file: row,
+    /// how long the row must be remembered, the value's length in bytes, and what was noted of
+    /// reads.
+    Oldest { after: i64, limit: i64 }
+    (after, limit) -> (BigInt, BigInt, BigInt, BigInt, BigInt),
+    "SELECT entries.id, retain_until, length(record), coalesce(reads, 0), coalesce(last_read, 0) \
+     FROM entries LEFT JOIN notes ON notes.id = entries.id \
+     WHERE entries.id > ? AND priority = 1 ORDER BY entries.id LIMIT ?"
 }
 
 statement! {
-    /// Takes the value out of a row that must still be remembered. The row is replaced by another:
+    /// The same of the values of another priority.
+    OldestOf { priority: i64, after: i64, limit: i64 }
+    (priority, after, limit) -> (BigInt, BigInt, BigInt, BigInt, BigInt),
+    "SELECT entries.id, retain_until, length(record), coalesce(reads, 0), coalesce(last_read, 0) \
+     FROM entries INDEXED BY entries_by_priority LEFT JOIN notes ON notes.id = entries.id \
+     WHERE priority = ? AND priority <> 1 AND entries.id > ? ORDER BY entries.id LIMIT ?"
+}
+
+statement! {
+    /// The same of values of a priority, those first that expire first.
+    Nearest { priority: i64, limit: i64 }
+    (priority, limit) -> (BigInt, BigInt, BigInt, BigInt, BigInt),
+    "SELECT entries.id, retain_until, length(record), 0, 0 \
+     FROM entries INDEXED BY entries_by_deadline \
+     WHERE record IS NOT NULL AND priority = ? ORDER BY expires_at LIMIT ?"
+}
+
+statement! {
+    /// The first and the last row.
+    Span {} () -> (BigInt, BigInt),
+    "SELECT coalesce((SELECT min(id) FROM entries), 0), coalesce((SELECT max(id) FROM entries), 0)"
+}
+
+statement! {
+    /// Moves a row behind all others.
+    Move { id: i64 } (id) -> (),
+    "UPDATE entries SET id = (SELECT max(id) FROM entries) + 1 WHERE id = ?"
+}
+
+statement! {
+    /// Adds reads to what was noted of a value, if it is there.
+    Note { reads: i64, last_read: i64, id: i64 }
+    (reads, last_read, id) -> (),
+    "INSERT INTO notes (id, reads, last_read) SELECT id, ?, ? FROM entries \
+     WHERE id = ? AND priority IS NOT NULL \
+     ON CONFLICT (id) DO UPDATE SET reads = reads + excluded.reads, \
+     last_read = max(last_read, excluded.last_read)"
+}
+
+statement! {
+    /// Notes that a value counts as read so often.
+    SetReads { reads: i64, id: i64 } (reads, id) -> (),
+    "UPDATE notes SET reads = ? WHERE id = ?"
+}
+
+statement! {
+    /// How many values there are, and how many were evicted for bytes, for entries, for pressure.
+    Totals {} () -> (BigInt, BigInt, BigInt, BigInt),
+    "SELECT entries, evicted_for_bytes, evicted_for_entries, evicted_for_pressure FROM totals"
+}
+
+statement! {
+    /// Counts what was evicted.
+    CountEvicted { bytes: i64, entries: i64, pressure: i64 } (bytes, entries, pressure) -> (),
+    "UPDATE totals SET evicted_for_bytes = evicted_for_bytes + ?, \
+     evicted_for_entries = evicted_for_entries + ?, \
+     evicted_for_pressure = evicted_for_pressure + ?"
+}
+
+statement! {
+    /// Takes the value out of a row that must still be remembered. The row goes to another place:
     /// where a row only shrinks, SQLite does not merge its page with others.
     Hollow { id: i64 } (id) -> (),
-    "INSERT OR REPLACE INTO entries (key, fence, version, expires_at, retain_until, record) \
-     SELECT key, fence, version, expires_at, retain_until, NULL FROM entries WHERE id = ?"
+    "UPDATE entries SET id = (SELECT max(id) FROM entries) + 1, priority = NULL, record = NULL \
+     WHERE id = ?"
 }
 
 statement! {

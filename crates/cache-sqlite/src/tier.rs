@@ -5,14 +5,15 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
 };
 
 use async_trait::async_trait;
 use cache_core::{
-    Clock, Condition, Durability, Key, Leases, Log, Lookup, Namespace, Put, PutOutcome, Removal,
-    Result, Scope, SystemClock, Tier, TierInfo, Usage, check_batch, wire,
+    Clock, Condition, Durability, Key, Leases, Log, Lookup, Namespace, Pressure, PressureGauge,
+    Put, PutOutcome, Removal, Result, Scope, Shrink, SystemClock, Tier, TierInfo, Usage,
+    check_batch, wire,
 };
 use tokio::sync::Mutex;
 
@@ -24,8 +25,9 @@ use crate::{
     leases::SqliteLeases,
     log::SqliteLog,
     millis,
+    notes::Notes,
     place::Place,
-    reader::{self, Found, Read},
+    reader::{self, Found, Noting, Read},
     worker::{End, Line, Threads},
     writer::{BATCH_BYTES_MAX, Write, Writer},
 };
@@ -70,7 +72,6 @@ pub struct SqliteTier {
     clock: Arc<dyn Clock>,
     path: PathBuf,
     bytes_max: u64,
-    evictions: Arc<AtomicU64>,
     closed: Arc<AtomicBool>,
     reads: Line<Read>,
     writes: Line<Write>,
@@ -110,7 +111,7 @@ impl SqliteTier {
         config.validate()?;
         let place = Arc::new(Place::prepare(config)?);
         let path = place.path.clone();
-        let evictions = Arc::new(AtomicU64::new(0));
+        let notes = Arc::new(Notes::default());
         let closed = Arc::new(AtomicBool::new(false));
         let (reads, read_queue) = Line::new(READS_MAX, Arc::clone(&closed));
         let (writes, write_queue) = Line::new(WRITES_MAX, Arc::clone(&closed));
@@ -119,15 +120,19 @@ impl SqliteTier {
 
         // The writer comes first: it makes the tables.
         let connection = Connection::open(Arc::clone(&place), Role::Writer)?;
-        let (counter, ringer) = (Arc::clone(&evictions), Arc::clone(&bells));
-        let writer = Writer::new(connection, Arc::clone(&clock), config, counter, ringer);
+        let (noted, ringer) = (Arc::clone(&notes), Arc::clone(&bells));
+        let writer = Writer::new(connection, Arc::clone(&clock), config, noted, ringer);
+        let goes_by_reads = writer.order().goes_by_reads();
         threads.start("sqlite-writer", move || writer.serve(write_queue))?;
 
         let read_queue = Arc::new(Mutex::new(read_queue));
         for _ in 0..config.readers {
             let connection = Connection::open(Arc::clone(&place), Role::Reader)?;
             let queue = Arc::clone(&read_queue);
-            threads.start("sqlite-reader", move || reader::serve(connection, &queue))?;
+            let noting = Noting { notes: Arc::clone(&notes), clock: Arc::clone(&clock) };
+            let noting = goes_by_reads.then_some(noting);
+            let serve = move || reader::serve(connection, &queue, noting.as_ref());
+            threads.start("sqlite-reader", serve)?;
         }
         let end = threads.into_end();
         let bytes_max = config.bytes_max.as_u64();
@@ -142,19 +147,7 @@ impl SqliteTier {
         });
         let (asked, told) = (reads.clone(), writes.clone());
         let leases = Arc::new(SqliteLeases::new(Arc::clone(&clock), asked, told, bells, poll));
-        Ok(Arc::new(Self {
-            info,
-            clock,
-            path,
-            bytes_max,
-            evictions,
-            closed,
-            reads,
-            writes,
-            log,
-            leases,
-            end,
-        }))
+        Ok(Arc::new(Self { info, clock, path, bytes_max, closed, reads, writes, log, leases, end }))
     }
 
     /// Where the file is.
@@ -178,7 +171,7 @@ impl SqliteTier {
         self.writes.ask(Write::Sweep).await
     }
 
-    fn judge(&self, Found { fence, record, floor }: Found) -> Lookup {
+    fn judge(&self, Found { fence, record, floor, .. }: Found) -> Lookup {
         let Some(record) = record else { return Lookup::absent(fence.max(floor)) };
         let limit = self.info.payload_len_max;
         Lookup::from_record(&record.into(), Some(fence), floor, self.clock.now(), limit)
@@ -192,6 +185,7 @@ impl SqliteTier {
             key,
             version,
             expires_at: millis(entry.expires_at),
+            priority: 1,
             // The fence is a column.
             record: wire::encode_value(entry, 0),
         };
@@ -275,7 +269,8 @@ impl Tier for SqliteTier {
             entries: Some(used.rows),
             bytes: Some(used.bytes),
             bytes_max: Some(self.bytes_max),
-            evictions: Some(self.evictions.load(Ordering::Relaxed)),
+            evictions: Some(used.evicted.total()),
+            evicted: Some(used.evicted),
         })
     }
 
@@ -293,6 +288,27 @@ impl Tier for SqliteTier {
         self.writes.tell(Write::Close).await;
         self.end.wait().await;
         Ok(())
+    }
+}
+
+/// The file and the log beside it, against the room that both may take.
+#[async_trait]
+impl PressureGauge for SqliteTier {
+    fn name(&self) -> &str {
+        &self.info.name
+    }
+
+    async fn read(&self) -> Result<Pressure> {
+        let used = self.reads.ask(Read::Usage).await?;
+        Ok(Pressure { used: used.bytes, limit: self.bytes_max })
+    }
+}
+
+/// Between two transactions, as always. Bounds in bytes and in entries shrink alike.
+#[async_trait]
+impl Shrink for SqliteTier {
+    async fn shrink_to(&self, fraction: f64) -> Result<u64> {
+        self.writes.ask(|reply| Write::Shrink(fraction, reply)).await
     }
 }
 

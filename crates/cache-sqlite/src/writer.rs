@@ -2,10 +2,7 @@
 
 use std::{
     mem,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -18,8 +15,10 @@ use crate::{
     bells::Bells,
     config::{SqliteConfig, SqliteDurability},
     connection::{Commit, Connection},
-    room::Room,
+    notes::Notes,
+    room::{self, Room},
     sweep,
+    victims::Order,
     worker::Reply,
 };
 
@@ -33,6 +32,9 @@ pub(crate) const BATCH_BYTES_MAX: u64 = 1 << 20;
 /// The most steps that a write makes room for. What is owed after them is left to the next write or
 /// sweep, so that a bound that was lowered does not stop everybody for long.
 const ROOM_STEPS_MAX: usize = 64;
+
+/// How often notes on reads are written down.
+const NOTE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long this process writes without a pause.
 const STINT: Duration = Duration::from_millis(50);
@@ -48,8 +50,16 @@ pub(crate) enum Write {
     Changes(Vec<Change>, Reply<Vec<PutOutcome>>),
     /// Take out what can go, all of it.
     Sweep(Reply<u64>),
+    /// Have no more than a share of the bounds used, until told otherwise.
+    Shrink(f64, Reply<u64>),
     /// Finish what has been asked, and end.
     Close,
+}
+
+/// Whether there is no more than there may be, or nothing that could go.
+enum Progress {
+    Done,
+    More,
 }
 
 /// Changes that are waited for.
@@ -68,9 +78,14 @@ pub(crate) struct Writer {
     notices_max: i64,
     bells: Arc<Bells>,
     room: Room,
-    evictions: Arc<AtomicU64>,
+    notes: Arc<Notes>,
+    /// When notes on reads are written down next.
+    note_at: Instant,
     /// When the next step of a sweep is due.
     sweep_at: Instant,
+    /// Who waits until there is no more than there may be, and what was evicted meanwhile.
+    shrinkers: Vec<Reply<u64>>,
+    shrunk: u64,
     /// Who waits for the sweep that is under way, and what it has taken out.
     sweepers: Vec<Reply<u64>>,
     swept: u64,
@@ -83,7 +98,7 @@ impl Writer {
         connection: Connection,
         clock: Arc<dyn Clock>,
         config: &SqliteConfig,
-        evictions: Arc<AtomicU64>,
+        notes: Arc<Notes>,
         bells: Arc<Bells>,
     ) -> Self {
         Self {
@@ -94,9 +109,12 @@ impl Writer {
             sweep_interval: config.sweep_interval.0,
             notices_max: config.notices_max(),
             bells,
-            room: Room::new(config.bytes_max.as_u64()),
-            evictions,
+            room: Room::new(config.bytes_max.as_u64(), config.entries_max, config.eviction),
+            notes,
+            note_at: Instant::now() + NOTE_INTERVAL,
             sweep_at: Instant::now() + config.sweep_interval.0,
+            shrinkers: Vec::new(),
+            shrunk: 0,
             sweepers: Vec::new(),
             swept: 0,
             stint: None,
@@ -113,9 +131,11 @@ impl Writer {
         loop {
             let first = match queue.try_recv() {
                 Ok(first) => Some(first),
+                Err(_) if !self.shrinkers.is_empty() => None,
                 Err(_) => {
                     self.stint = None;
-                    let idle = self.sweep_at.saturating_duration_since(Instant::now());
+                    let due = self.sweep_at.min(self.note_at);
+                    let idle = due.saturating_duration_since(Instant::now());
                     match runtime.block_on(async { timeout(idle, queue.recv()).await }) {
                         Ok(None) => break,
                         Ok(first) => first,
@@ -123,11 +143,17 @@ impl Writer {
                     }
                 }
             };
+            let worked = first.is_some();
             if let Some(first) = first {
                 let jobs = self.gather(first, &mut queue);
                 self.carry_out(jobs);
+            }
+            if worked || !self.shrinkers.is_empty() {
                 self.make_room();
                 self.connection.keep_log_short();
+            }
+            if self.note_at <= Instant::now() {
+                self.write_notes();
             }
             if self.sweep_at <= Instant::now() {
                 self.make_room();
@@ -152,6 +178,10 @@ impl Writer {
                 Write::Sweep(reply) => {
                     self.sweepers.push(reply);
                     self.sweep_at = Instant::now();
+                }
+                Write::Shrink(share, reply) => {
+                    self.room.set_share(share);
+                    self.shrinkers.push(reply);
                 }
                 Write::Close => queue.close(),
             }
@@ -207,9 +237,10 @@ impl Writer {
         self.connection.set_commit(if synced { Commit::Synced } else { Commit::Handed })?;
         let now = self.clock.now();
         let retain_until = now.after(self.fence_retention);
-        let notices_max = self.notices_max;
+        let (notices_max, order) = (self.notices_max, self.order());
         self.connection.write(|connection| {
-            let mut transaction = Transaction::new(connection, now, retain_until, notices_max)?;
+            let mut transaction =
+                Transaction::new(connection, now, retain_until, notices_max, order)?;
             let outcomes = jobs
                 .iter()
                 .map(|job| job.changes.iter().map(|change| transaction.apply(change)).collect())
@@ -219,30 +250,64 @@ impl Writer {
         })
     }
 
-    /// Keeps the file within its bound. The writes that took it there have been answered: a fault here is theirs no more, and the next write tries again.
-    fn make_room(&mut self) {
-        if let Err(error) = self.step_down() {
-            tracing::warn!(%error, "could not make room in the SQLite file");
+    /// The order in which values go.
+    pub(crate) fn order(&self) -> Order {
+        self.room.order()
+    }
+
+    /// Writes down which values were read. They are hints: a fault costs only them.
+    fn write_notes(&mut self) {
+        self.note_at = Instant::now() + NOTE_INTERVAL;
+        let notes = self.notes.take();
+        if notes.is_empty() {
+            return;
+        }
+        if let Err(error) = self.connection.write(|connection| room::note(connection, &notes)) {
+            tracing::debug!(%error, "could not note which values of the SQLite file were read");
         }
     }
 
-    fn step_down(&mut self) -> Result<()> {
+    /// Keeps the file within its bounds. The writes that took it there have been answered: a fault here is theirs no more, and the next write tries again.
+    fn make_room(&mut self) {
+        let result = self.step_down();
+        if let Err(error) = &result {
+            tracing::warn!(%error, "could not make room in the SQLite file");
+        }
+        if !matches!(result, Ok(Progress::More)) {
+            let answer = result.map(|_| self.shrunk);
+            self.shrunk = 0;
+            for reply in mem::take(&mut self.shrinkers) {
+                let _ = reply.send(answer.clone());
+            }
+        }
+    }
+
+    fn step_down(&mut self) -> Result<Progress> {
+        let room = &self.room;
+        let mut owed = self.connection.look(|connection| room.owed(connection))?;
+        if owed.is_reached() {
+            return Ok(Progress::Done);
+        }
+        // What was read just now counts.
+        self.write_notes();
         let Self { connection, room, .. } = self;
-        let mut owed = connection.look(|connection| room.owed(connection))?;
         for _ in 0..ROOM_STEPS_MAX {
-            if owed == 0 {
-                break;
+            if owed.is_reached() {
+                // What was freed was an estimate.
+                return Ok(Progress::More);
             }
             let now = self.clock.now();
             let retain_until = now.after(self.fence_retention);
             let step =
                 connection.write(|connection| room.step(connection, owed, now, retain_until))?;
             connection.keep_log_short();
-            self.evictions.fetch_add(step.evicted, Ordering::Relaxed);
-            // Where nothing can go any more, nothing is owed.
-            owed = if step.freed == 0 { 0 } else { owed.saturating_sub(step.freed) };
+            if step.is_in_vain() {
+                return Ok(Progress::Done);
+            }
+            self.shrunk += step.evicted;
+            owed = owed.after(step.bytes, step.entries);
         }
-        Ok(())
+        Ok(Progress::More)
     }
 
     /// One step of a sweep. The next one follows at once, after the requests that have come

@@ -5,7 +5,7 @@ mod support;
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use cache_core::{
-    ByteSize, Clock, CodecId, Condition, Entry, Fence, Key, ManualClock, Namespace, Put,
+    ByteSize, Clock, CodecId, Condition, Entry, Eviction, Fence, Key, ManualClock, Namespace, Put,
     PutOutcome, Span, Tier, TierExt, Ttl,
 };
 use cache_sqlite::{SqliteConfig, SqliteTier};
@@ -21,10 +21,15 @@ struct Ground {
 
 impl Ground {
     fn new(bytes_max: ByteSize) -> Self {
+        Self::by(Eviction::default(), bytes_max)
+    }
+
+    fn by(eviction: Eviction, bytes_max: ByteSize) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let clock = ManualClock::new();
         let config = SqliteConfig {
             bytes_max,
+            eviction,
             sweep_interval: Span::secs(3_600),
             ..SqliteConfig::new(directory.path().join("cache.sqlite"))
         };
@@ -105,7 +110,7 @@ async fn a_full_file_keeps_most_of_what_it_has_room_for() {
 
 #[tokio::test]
 async fn what_expires_first_gives_way_first() {
-    let ground = Ground::new(ByteSize::mib(4));
+    let ground = Ground::by(Eviction::Ttl, ByteSize::mib(4));
     let now = ground.clock.now();
     let puts = (0..8_000).map(|i| {
         let hours = if i % 8 == 0 { 48 } else { 1 };

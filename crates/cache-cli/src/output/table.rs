@@ -20,15 +20,14 @@ pub(crate) struct Table {
 
 impl Table {
     /// A table with these headings and no rows.
-    pub(crate) fn new<const N: usize>(columns: [(&str, Align); N]) -> Self {
-        Self {
-            aligns: columns.iter().map(|(_, align)| *align).collect(),
-            rows: vec![columns.iter().map(|(heading, _)| (*heading).to_owned()).collect()],
-        }
+    pub(crate) fn new<H: Into<String>>(columns: impl IntoIterator<Item = (H, Align)>) -> Self {
+        let (headings, aligns) =
+            columns.into_iter().map(|(heading, align)| (heading.into(), align)).unzip();
+        Self { aligns, rows: vec![headings] }
     }
 
-    /// Adds a row.
-    pub(crate) fn row<const N: usize>(&mut self, cells: &[String; N]) {
+    /// Adds a row, with a cell for each column.
+    pub(crate) fn row(&mut self, cells: &[String]) {
         self.rows.push(cells.iter().map(|cell| printable(cell)).collect());
     }
 }

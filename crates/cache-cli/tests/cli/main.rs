@@ -6,6 +6,7 @@ mod bad_input;
 mod configuration;
 mod reporting;
 mod servers;
+mod simulating;
 mod support;
 mod values;
 mod warming;

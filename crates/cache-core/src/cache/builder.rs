@@ -9,15 +9,17 @@ use tokio_util::task::TaskTracker;
 use super::{
     Cache,
     cluster::Cluster,
-    coherence::{Coherence, WhenCut},
+    coherence::{CUT_AFTER_MIN, Coherence, WhenCut},
     flights::{FLIGHTS_MAX, Flights},
     metrics::Metrics,
     near::{Near, NearConfig},
     policy::{Dice, Policy},
     shared::Shared,
+    studies::Studies,
     tag_book::TagBook,
 };
 use crate::{
+    access_log::AccessLog,
     clock::{Clock, SystemClock},
     codec::{Codec, Json},
     entry::{PAYLOAD_LEN_MAX, TTL_MAX},
@@ -73,6 +75,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
             lease: None,
             when_cut: WhenCut::default(),
             cut_after: Duration::from_secs(1),
+            access_log: None,
         }
     }
 }
@@ -118,6 +121,7 @@ pub struct Builder<V> {
     lease: Option<Duration>,
     when_cut: WhenCut,
     cut_after: Duration,
+    access_log: Option<AccessLog>,
 }
 
 impl<V: Send + Sync + 'static> Builder<V> {
@@ -256,9 +260,16 @@ impl<V: Send + Sync + 'static> Builder<V> {
     }
 
     /// What the near tier does when nothing was heard for `after` of what other processes change:
-    /// the log of a tier cannot be reached. It goes on unless set, and 1 s counts as cut off.
+    /// the log of a tier cannot be reached. It goes on unless set, and 1 s counts as cut off. At
+    /// least 100 ms; a third of it is how often the tier's server is asked whether there is anything.
     pub fn when_cut(self, policy: WhenCut, after: Duration) -> Self {
         Self { when_cut: policy, cut_after: after, ..self }
+    }
+
+    /// Records the cache's reads, or a sample of them, for `cache-cli simulate` and for warming. Caches
+    /// may share a log.
+    pub fn access_log(self, log: AccessLog) -> Self {
+        Self { access_log: Some(log), ..self }
     }
 
     /// Another clock: a [`ManualClock`](crate::ManualClock) in tests. Give the tiers the same one.
@@ -309,6 +320,14 @@ impl<V: Send + Sync + 'static> Builder<V> {
             Some(period) => Some(cluster(stack.as_deref(), period, &namespace, &events)?),
             None => None,
         };
+        if self.when_cut != WhenCut::Serve && self.cut_after < CUT_AFTER_MIN {
+            let message = format!(
+                "`when_cut` after {:?}: a process would count as cut off all the time",
+                self.cut_after
+            );
+            let hint = format!("choose {CUT_AFTER_MIN:?} at least");
+            return Err(Error::new(ErrorKind::Config, message).hint(hint));
+        }
         if self.near_entries_max == Some(0) {
             let message = "`near_entries_max` is 0: the near tier could keep nothing";
             return Err(Error::new(ErrorKind::Config, message)
@@ -338,6 +357,7 @@ impl<V: Send + Sync + 'static> Builder<V> {
             cluster,
             events,
             auditor: RwLock::default(),
+            studies: Studies::new(self.access_log),
             flights: Flights::new(),
             metrics: Metrics::default(),
             policy,

@@ -20,6 +20,8 @@ pub struct Hit<V> {
     pub(super) fresh_for_ms: i64,
     pub(super) version: Option<Version>,
     pub(super) load_cost_us: u32,
+    /// What it takes in a near tier; 0 where it is kept nowhere.
+    pub(super) weight: u32,
     /// Why its load brought nothing better.
     pub(super) fault: Option<Arc<Failure>>,
 }
@@ -65,8 +67,13 @@ impl<V> Hit<V> {
             fresh_for_ms: signed(times.fresh_until).saturating_sub(signed(now)),
             version,
             load_cost_us,
+            weight: 0,
             fault: None,
         }
+    }
+
+    pub(super) fn weighing(self, weight: u32) -> Self {
+        Self { weight, ..self }
     }
 
     /// The value, shared with the near tier and with other callers.

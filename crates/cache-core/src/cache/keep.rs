@@ -8,6 +8,7 @@ use super::{
     item::{Item, Storage},
     load_error::Failure,
     look::Candidate,
+    near,
     reply::{Previous, Reply},
     shared::{Birth, Kept, Shared, tags_of},
     tag_book::{self, TagStart},
@@ -87,9 +88,9 @@ impl<V: Send + Sync + 'static> Shared<V> {
         }
         match self.entry(&value, &terms, birth) {
             Ok(entry) => {
-                let times = Times::of(&entry);
+                let (times, weight) = (Times::of(&entry), near::weight(&candidate.key, &entry));
                 fills.push(Fill { candidate, kept: Some(Arc::clone(&value)), entry });
-                self.loaded(value, times, version, birth)
+                self.loaded(value, times, version, birth).weighing(weight)
             }
             Err(error) => {
                 self.note_uncacheable(&candidate, &error);
@@ -115,18 +116,18 @@ impl<V: Send + Sync + 'static> Shared<V> {
         let (value, version) = (Arc::clone(previous.value()), previous.version());
         let tags: Vec<_> = previous.tags().chain(course.tags.iter().cloned()).collect();
         let tags = tags_of(&tags)?;
-        let times = match self.encode(&value, previous.ttl(), version, tags, birth) {
+        let (times, weight) = match self.encode(&value, previous.ttl(), version, tags, birth) {
             Ok(entry) => {
-                let times = Times::of(&entry);
+                let (times, weight) = (Times::of(&entry), near::weight(&candidate.key, &entry));
                 fills.push(Fill { candidate, kept: Some(Arc::clone(&value)), entry });
-                times
+                (times, weight)
             }
             Err(error) => {
                 self.note_uncacheable(&candidate, &error);
-                unkept(birth.at, previous.ttl().fresh)
+                (unkept(birth.at, previous.ttl().fresh), 0)
             }
         };
-        Ok(Some(self.loaded(value, times, version, birth)))
+        Ok(Some(self.loaded(value, times, version, birth).weighing(weight)))
     }
 
     fn loaded(

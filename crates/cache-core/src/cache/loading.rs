@@ -104,7 +104,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
             let key = self.0.namespace.key(text)?;
             let below = self.0.look_below(&key, &course).await.hit;
             if let Some(hit) = below.filter(|hit| rule.takes_at_once(hit)) {
-                self.0.metrics.answered(Some(&hit));
+                self.0.answered(text, Some(&hit));
                 if hit.is_stale() {
                     self.0.metrics.stale_at_once.add(1);
                     self.0.set_off(&key, course, loader);
@@ -157,7 +157,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
                 }
             }
         };
-        self.0.metrics.answered(landing.as_ref().ok().and_then(Option::as_ref));
+        self.0.answered(text, landing.as_ref().ok().and_then(Option::as_ref));
         landing
     }
 
@@ -310,7 +310,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
                 Wanted::Reload => passenger.arrive().await,
             };
             if wanted == Wanted::Fresh {
-                self.0.metrics.answered(landing.as_ref().ok().and_then(Option::as_ref));
+                self.0.answered(text, landing.as_ref().ok().and_then(Option::as_ref));
             }
             answers.insert(text, Some(landing.map_err(Failure::into_error)));
         }

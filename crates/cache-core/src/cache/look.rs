@@ -251,7 +251,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
                 is_absent = kept.is_none();
                 self.near_fill(key, kept.clone(), &entry, near_fence, provenance);
             }
-            Some(self.tier_hit(level, &entry, kept?))
+            Some(self.tier_hit(level, key, &entry, kept?))
         });
         let near = self.near_taken(key, course, seen).and_then(|near| near.to_hit(now));
         let hit = match (below, near) {

@@ -21,6 +21,7 @@ mod request;
 mod runway;
 mod session;
 mod shared;
+mod studies;
 mod tag_book;
 mod write;
 
@@ -121,7 +122,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
         if candidate.hit.is_none() {
             result?;
         }
-        self.0.metrics.answered(candidate.hit.as_ref());
+        self.0.answered(key.text(), candidate.hit.as_ref());
         Ok(candidate.hit)
     }
 
@@ -158,7 +159,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
             result?;
         }
         for (i, candidate) in open.into_iter().zip(candidates) {
-            self.0.metrics.answered(candidate.hit.as_ref());
+            self.0.answered(candidate.key.text(), candidate.hit.as_ref());
             hits[i] = candidate.hit;
         }
         Ok(hits)

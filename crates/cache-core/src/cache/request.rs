@@ -130,7 +130,7 @@ impl<'a, V: Send + Sync + 'static> Read<'a, V> {
         if hit.is_none() {
             result?;
         }
-        shared.metrics.answered(hit.as_ref());
+        shared.answered(self.key, hit.as_ref());
         Ok(hit)
     }
 

@@ -14,9 +14,10 @@ use super::{
     hit::{Hit, Origin, Times},
     item::{Item, Storage, Terms},
     metrics::Metrics,
-    near::{Near, NearFence, NearValue, Provenance},
+    near::{self, Near, NearFence, NearValue, Provenance},
     policy::{Dice, Policy},
     request::Rule,
+    studies::Studies,
     tag_book::TagBook,
 };
 use crate::{
@@ -48,6 +49,8 @@ pub(super) struct Shared<V> {
     pub(super) events: Events,
     /// Samples what the tiers hold, where that was asked for.
     pub(super) auditor: RwLock<Option<Auditor>>,
+    /// Hears of reads, where that was asked for.
+    pub(super) studies: Studies,
     pub(super) flights: Flights<V>,
     pub(super) metrics: Metrics,
     pub(super) policy: Policy,
@@ -134,6 +137,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
         if started.is_some() {
             self.note_sampled_read(text);
         }
+        self.studies.note_near(&self.namespace, text, hit.as_ref());
         match hit {
             Some(hit) => Glance::Hit(hit),
             None => {
@@ -248,11 +252,12 @@ impl<V: Send + Sync + 'static> Shared<V> {
     }
 
     /// A hit in the stack, as it is answered.
-    pub(super) fn tier_hit(&self, level: usize, entry: &Entry, value: Arc<V>) -> Hit<V> {
+    pub(super) fn tier_hit(&self, level: usize, key: &Key, entry: &Entry, value: Arc<V>) -> Hit<V> {
         let name = Arc::clone(self.observed[level].name());
         let origin = Origin::Tier { level: level + 1, name };
         let (version, cost_us) = (entry.version, entry.load_cost_us);
-        Hit::new(value, origin, Times::of(entry), version, cost_us, self.clock.now())
+        let hit = Hit::new(value, origin, Times::of(entry), version, cost_us, self.clock.now());
+        hit.weighing(near::weight(key, entry))
     }
 
     /// Carries `work` out to its end, whether or not the caller waits for it.

@@ -126,7 +126,7 @@ impl EvictionPolicy for AdaptiveS3Fifo {
     fn evict(&mut self, _: Option<&Resident>, reads: &dyn ReadCounts) -> Option<Slot> {
         self.full = true;
         let records = self.queues.len();
-        self.small_ghost.set_limit(records - records / 10);
+        self.small_ghost.set_limit((records - records / 10).max(1));
         self.main_ghost.set_limit((records / 5).max(1));
         let small_goes =
             self.queues.small.weight() >= self.small_capacity || self.queues.main.len() == 0;

@@ -19,19 +19,21 @@ const BUCKETS_MIN: usize = 8;
 /// power of two, and grows with the limit.
 #[derive(Debug)]
 pub(super) struct Ghost {
-    buckets: Vec<[Note; BUCKET_LEN]>,
+    buckets: Vec<Bucket>,
     /// How many notes count.
     limit: u32,
     /// The number of the next note.
     next: u32,
 }
 
+/// Notes, the print and the number of each at the same place, the newest first. They lie apart so
+/// that all prints are compared at once.
 #[derive(Clone, Copy, Debug, Default)]
-struct Note {
-    /// Of the key's hash; 0 where there is no note.
-    print: u32,
-    /// The number of the note.
-    number: u32,
+#[repr(align(64))]
+struct Bucket {
+    /// Of the keys' hashes; 0 where there is no note.
+    prints: [u32; BUCKET_LEN],
+    numbers: [u32; BUCKET_LEN],
 }
 
 impl Ghost {
@@ -55,37 +57,24 @@ impl Ghost {
         // buckets that its key may be looked for in.
         let old = std::mem::take(&mut self.buckets);
         self.buckets = match old.len() {
-            0 => vec![[Note::default(); BUCKET_LEN]; wanted],
+            0 => vec![Bucket::default(); wanted],
             len => (0..wanted).map(|index| old[index & (len - 1)]).collect(),
         };
     }
 
-    /// Notes that the key has gone.
+    /// Notes that the key has gone. It was taken out when it last came, so it has no other note.
     #[inline]
     pub(super) fn note(&mut self, hash: u64) {
         if self.limit == 0 {
             return;
         }
         let (bucket, print) = self.place(hash);
-        let now = self.next;
-        let age = |note: &Note| match note.print {
-            0 => u32::MAX,
-            _ => now.wrapping_sub(note.number),
-        };
-        let notes = &mut self.buckets[bucket];
-        let mut oldest = 0;
-        for place in 0..BUCKET_LEN {
-            // A key has one note.
-            if notes[place].print == print {
-                oldest = place;
-                break;
-            }
-            if age(&notes[place]) > age(&notes[oldest]) {
-                oldest = place;
-            }
-        }
-        notes[oldest] = Note { print, number: now };
-        self.next = now.wrapping_add(1);
+        let bucket = &mut self.buckets[bucket];
+        bucket.prints.copy_within(..BUCKET_LEN - 1, 1);
+        bucket.numbers.copy_within(..BUCKET_LEN - 1, 1);
+        bucket.prints[0] = print;
+        bucket.numbers[0] = self.next;
+        self.next = self.next.wrapping_add(1);
     }
 
     /// How many keys it remembers.
@@ -101,14 +90,17 @@ impl Ghost {
             return None;
         }
         let (bucket, print) = self.place(hash);
-        for note in &mut self.buckets[bucket] {
-            if note.print == print {
-                note.print = 0;
-                let age = self.next.wrapping_sub(note.number);
-                return (age <= self.limit).then_some(age);
-            }
+        let bucket = &mut self.buckets[bucket];
+        // All are compared at once, without a branch for each: nearly always none is it.
+        if bucket.prints.iter().fold(0, |found, held| found | u32::from(*held == print)) == 0 {
+            return None;
         }
-        None
+        let place = bucket.prints.iter().position(|held| *held == print)?;
+        let age = self.next.wrapping_sub(bucket.numbers[place]);
+        bucket.prints.copy_within(place + 1.., place);
+        bucket.numbers.copy_within(place + 1.., place);
+        bucket.prints[BUCKET_LEN - 1] = 0;
+        (age <= self.limit).then_some(age)
     }
 
     #[inline]

@@ -8,6 +8,8 @@ mod ghost;
 mod kind;
 mod lfu;
 mod lru;
+#[cfg(test)]
+mod models;
 mod numbers;
 mod part;
 mod queue;

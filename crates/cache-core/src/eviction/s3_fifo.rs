@@ -74,7 +74,7 @@ impl EvictionPolicy for S3Fifo {
     fn evict(&mut self, _: Option<&Resident>, reads: &dyn ReadCounts) -> Option<Slot> {
         self.full = true;
         let records = self.queues.len();
-        self.ghost.set_limit(records - records / 10);
+        self.ghost.set_limit((records - records / 10).max(1));
         if self.queues.main.weight() <= self.main_capacity
             && let Some(slot) = self.queues.take_small(reads)
         {

@@ -17,16 +17,21 @@ const COUNT_MAX: u64 = 15;
 /// *TinyLFU: a highly efficient cache admission policy*, ACM TOS 13(4), 2017.
 #[derive(Debug)]
 pub(super) struct Sketch {
-    blocks: Vec<[u64; BLOCK_LEN]>,
+    blocks: Vec<Block>,
     /// How many were counted since the last halving, with what was left of those before.
     counted: u64,
     /// At how many the counters are halved.
     sample: u64,
 }
 
+/// Counters of four bits, sixteen in a word.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(align(64))]
+struct Block([u64; BLOCK_LEN]);
+
 impl Sketch {
     pub(super) fn new() -> Self {
-        Self { blocks: vec![[0; BLOCK_LEN]], counted: 0, sample: 10 * BLOCK_LEN as u64 }
+        Self { blocks: vec![Block::default()], counted: 0, sample: 10 * BLOCK_LEN as u64 }
     }
 
     /// Makes it large enough for so many records. What was counted is kept.
@@ -49,7 +54,7 @@ impl Sketch {
     /// How often the key was counted, 15 at most.
     pub(super) fn estimate(&self, hash: u64) -> u8 {
         let (block, places) = self.places(hash);
-        let counts = places.map(|(word, shift)| (self.blocks[block][word] >> shift) & COUNT_MAX);
+        let counts = places.map(|(word, shift)| (self.blocks[block].0[word] >> shift) & COUNT_MAX);
         counts.into_iter().min().map_or(0, |count| count as u8)
     }
 
@@ -57,7 +62,7 @@ impl Sketch {
         let (block, places) = self.places(hash);
         let mut counted = false;
         for (word, shift) in places {
-            let word = &mut self.blocks[block][word];
+            let word = &mut self.blocks[block].0[word];
             if (*word >> shift) & COUNT_MAX < COUNT_MAX {
                 *word += 1 << shift;
                 counted = true;
@@ -71,7 +76,7 @@ impl Sketch {
 
     fn halve(&mut self) {
         let mut odd = 0;
-        for word in self.blocks.iter_mut().flatten() {
+        for word in self.blocks.iter_mut().flat_map(|block| &mut block.0) {
             odd += u64::from((*word & 0x1111_1111_1111_1111).count_ones());
             *word = (*word >> 1) & 0x7777_7777_7777_7777;
         }

@@ -178,9 +178,9 @@ impl EvictionPolicy for WTinyLfu {
             Home::Probation => {
                 self.leave(slot);
                 self.enter(Home::Protected, slot);
-                self.drain_protected();
             }
         }
+        self.drain_protected();
         self.asked(hash, Outcome::Hit);
     }
 

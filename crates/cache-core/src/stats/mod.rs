@@ -81,6 +81,8 @@ pub struct TierStats {
     pub misses: u64,
     /// Keys whose operation failed, reads and writes together. None of them counts as a miss.
     pub errors: u64,
+    /// The same by the kind of error, for the kinds that there were.
+    pub errors_by_kind: BTreeMap<String, u64>,
     /// Hits of hits and misses, 0 to 1; nothing before the first read.
     pub hit_ratio: Option<f64>,
     /// Puts that were refused because the key had moved on.
@@ -130,6 +132,7 @@ impl TierStats {
             hits,
             misses,
             errors: [get, put, remove].iter().map(|op| OperationStats::count(op.error)).sum(),
+            errors_by_kind: recorder.errors_by_kind(),
             hit_ratio: ratio(hits, misses),
             superseded: recorder.superseded.load(Relaxed),
             corrupt: recorder.corrupt.load(Relaxed),

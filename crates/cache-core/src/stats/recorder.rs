@@ -1,6 +1,7 @@
 //! What a tier did, counted while it does it.
 
 use std::{
+    collections::BTreeMap,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
@@ -8,7 +9,7 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{LatencyHistogram, OperationStats};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 
 /// What was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +35,14 @@ pub(crate) struct Recorder {
     cells: [[Mutex<Option<Box<LatencyHistogram>>>; 4]; 4],
     pub(crate) superseded: AtomicU64,
     pub(crate) corrupt: AtomicU64,
-    last_error: Mutex<Option<Error>>,
+    errors: Mutex<Errors>,
+}
+
+/// The errors of one tier.
+#[derive(Debug, Default)]
+struct Errors {
+    by_kind: BTreeMap<ErrorKind, u64>,
+    last: Option<Error>,
 }
 
 impl Recorder {
@@ -61,12 +69,20 @@ impl Recorder {
         keys: usize,
     ) {
         self.record(operation, Outcome::Error, latency, keys);
-        *self.last_error.lock() = Some(error.clone());
+        let mut errors = self.errors.lock();
+        *errors.by_kind.entry(error.kind()).or_default() += keys as u64;
+        errors.last = Some(error.clone());
     }
 
     /// The last error, as text.
     pub(crate) fn last_error(&self) -> Option<String> {
-        self.last_error.lock().as_ref().map(ToString::to_string)
+        self.errors.lock().last.as_ref().map(ToString::to_string)
+    }
+
+    /// How many keys' operations failed, by the name of the kind of error.
+    pub(crate) fn errors_by_kind(&self) -> BTreeMap<String, u64> {
+        let errors = self.errors.lock();
+        errors.by_kind.iter().map(|(kind, count)| (format!("{kind:?}"), *count)).collect()
     }
 
     pub(crate) fn note_superseded(&self, puts: usize) {

@@ -4,7 +4,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use cache_core::{
     BATCH_LEN_MAX, ByteSize, Cache, ErrorKind, FLIGHTS_MAX, Item, KEY_LEN_MAX, LoadError,
-    LoadLimit, LoadLimitConfig,
+    LoadLimit, LoadLimitConfig, WhenCut,
 };
 use tokio::sync::Semaphore;
 
@@ -41,6 +41,10 @@ async fn bad_input_is_refused_with_what_to_change() {
     assert_eq!(cache.get_many(&keys).await.unwrap_err().kind(), ErrorKind::TooLarge);
     let nothing: Result<Cache<String>, _> = Cache::builder("test").without_near().build();
     assert_eq!(nothing.unwrap_err().kind(), ErrorKind::Config);
+    let hasty = ground.builder().when_cut(WhenCut::Fail, Duration::from_millis(99));
+    let error = hasty.build().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("when_cut"), "{error}");
 }
 
 /// Keys, values, batches and times are bounded above; these are the near tier and the flights.

@@ -5,6 +5,8 @@ mod batches;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
+mod eviction;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod from_sql;

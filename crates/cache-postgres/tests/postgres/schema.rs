@@ -18,7 +18,7 @@ async fn many_processes_may_start_at_once_on_an_empty_database() {
         tier.put(key(&i.to_string()), place.entry("v")).await.unwrap();
     }
     assert_eq!(place.number("SELECT count(*) FROM entries").await, 8);
-    assert_eq!(place.number("SELECT count(*) FROM schema_version").await, 2);
+    assert_eq!(place.number("SELECT count(*) FROM schema_version").await, 3);
 }
 
 #[tokio::test]

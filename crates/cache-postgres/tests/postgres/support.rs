@@ -220,3 +220,35 @@ async fn forward(
         }
     }
 }
+
+/// A database of one's own, in which no transaction of another test keeps dead rows from being
+/// vacuumed. Nothing when the role may not make one.
+pub(crate) struct Database {
+    server: String,
+    name: String,
+}
+
+impl Database {
+    pub(crate) async fn make() -> Option<(Self, Place)> {
+        let mut place = Place::from_env()?;
+        let name = unique_name("cache_test_db");
+        let made = place.connection().await.batch_execute(&format!("CREATE DATABASE {name}")).await;
+        if let Err(fault) = made {
+            eprintln!("left out: cannot make a database: {fault}");
+            return None;
+        }
+        let database = Self { server: place.url.clone(), name: name.clone() };
+        let (head, tail) = place.url.split_once('?').unwrap_or((&place.url, ""));
+        let (server, _) = head.rsplit_once('/').expect("an address names its database");
+        let query = if tail.is_empty() { String::new() } else { format!("?{tail}") };
+        place.url = format!("{server}/{name}{query}");
+        Some((database, place))
+    }
+
+    /// Drops it; to be called when the place is gone.
+    pub(crate) async fn drop(self) {
+        let mut connection = AsyncPgConnection::establish(&self.server).await.unwrap();
+        let drop = format!("DROP DATABASE {} WITH (FORCE)", self.name);
+        connection.batch_execute(&drop).await.unwrap();
+    }
+}

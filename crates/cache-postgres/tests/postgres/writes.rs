@@ -133,7 +133,7 @@ async fn an_inspection_tells_how_the_server_is_set_up() {
     let Some(place) = Place::from_env() else { return };
     let tier = place.tier().await;
     let report = tier.inspect().await.unwrap();
-    assert_eq!((report.schema_version, report.synchronous_commit.as_str()), (2, "off"));
+    assert_eq!((report.schema_version, report.synchronous_commit.as_str()), (3, "off"));
     assert!(report.connections >= 1 && report.connections_max >= report.connections, "{report:?}");
     assert!(!report.is_standby && report.table_bytes > 0, "{report:?}");
 }

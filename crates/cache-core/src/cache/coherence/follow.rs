@@ -28,9 +28,6 @@ enum Missed {
     Perhaps,
 }
 
-/// How long one reading waits for something new. An empty answer is a sign of life.
-const WAIT: Duration = Duration::from_millis(400);
-
 /// How long after that a reading counts as hung.
 const GRACE: Duration = Duration::from_millis(300);
 
@@ -47,6 +44,7 @@ pub(super) async fn follow<V: Send + Sync + 'static>(cache: Weak<Shared<V>>, pla
     else {
         return;
     };
+    let Some(wait) = cache.upgrade().map(|cache| cache.coherence.log_wait()) else { return };
     let mut at: Option<Position> = None;
     let mut quiet = Duration::ZERO;
     let mut delay = RETRY_FIRST;
@@ -55,13 +53,13 @@ pub(super) async fn follow<V: Send + Sync + 'static>(cache: Weak<Shared<V>>, pla
         // What is read tells of the time before it was asked for: a process that was stopped finds
         // an old answer when it goes on.
         let Some(asked_at) = cache.upgrade().map(|cache| cache.clock.now()) else { return };
-        let read = read(&*log, at.as_ref()).await;
+        let read = read(&*log, at.as_ref(), wait).await;
         let Some(cache) = cache.upgrade() else { return };
         let followed = &cache.coherence.logs[place];
         match read {
             Ok(page) => {
                 delay = RETRY_FIRST;
-                quiet = if page.notices.is_empty() { quiet + WAIT } else { Duration::ZERO };
+                quiet = if page.notices.is_empty() { quiet + wait } else { Duration::ZERO };
                 if at.is_none() {
                     cache.keep_first_places(place, Some(&page.next)).await;
                     cache.begin(followed, asked_at);
@@ -101,15 +99,15 @@ pub(super) async fn follow<V: Send + Sync + 'static>(cache: Weak<Shared<V>>, pla
 }
 
 /// The next part of the log; at first nothing, and where it ends.
-async fn read(log: &dyn Log, at: Option<&Position>) -> Result<Page> {
+async fn read(log: &dyn Log, at: Option<&Position>, wait: Duration) -> Result<Page> {
     let reading = async {
         match at {
-            Some(at) => log.read(at, WAIT).await,
+            Some(at) => log.read(at, wait).await,
             None => Ok(Page { notices: Vec::new(), next: log.end().await?, gap: false }),
         }
     };
-    timeout(WAIT + GRACE, reading).await.unwrap_or_else(|_| {
-        let message = format!("the log of {} said nothing for {:?}", log.tier(), WAIT + GRACE);
+    timeout(wait + GRACE, reading).await.unwrap_or_else(|_| {
+        let message = format!("the log of {} said nothing for {:?}", log.tier(), wait + GRACE);
         Err(Error::new(ErrorKind::Timeout, message))
     })
 }

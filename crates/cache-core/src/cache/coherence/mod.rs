@@ -53,6 +53,13 @@ pub enum WhenCut {
     Fail,
 }
 
+/// The longest that one reading of a log waits.
+const LOG_WAIT_MAX: Duration = Duration::from_millis(400);
+
+/// The shortest silence after which a process may count as cut off. A busy one does not get to
+/// reading much sooner.
+pub(super) const CUT_AFTER_MIN: Duration = Duration::from_millis(100);
+
 /// What is known of the logs that a cache follows.
 #[derive(Debug)]
 pub(super) struct Coherence {
@@ -103,6 +110,15 @@ impl Coherence {
             inserting: Mutex::default(),
             lag: Mutex::new(LatencyHistogram::new()),
             stop: CancellationToken::new(),
+        }
+    }
+
+    /// How long one reading of a log waits for something new. An empty answer is a sign of life, of
+    /// which there are to be some before this process counts as cut off.
+    fn log_wait(&self) -> Duration {
+        match self.when_cut {
+            WhenCut::Serve => LOG_WAIT_MAX,
+            WhenCut::Bypass | WhenCut::Fail => (self.cut_after / 3).min(LOG_WAIT_MAX),
         }
     }
 

@@ -56,6 +56,12 @@ pub(super) struct NearConfig {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NearFence(u64);
 
+/// What an entry takes in a near tier, roughly.
+pub(super) fn weight(key: &Key, entry: &Entry) -> u32 {
+    let weight = key.text().len() + entry.payload.len() + OVERHEAD_BYTES;
+    u32::try_from(weight).unwrap_or(u32::MAX)
+}
+
 impl<V: Send + Sync + 'static> Near<V> {
     pub(super) fn new(config: NearConfig, clock: Arc<dyn Clock>) -> Self {
         let values = Values::new(&config, &clock);
@@ -212,8 +218,7 @@ impl<V: Send + Sync + 'static> Near<V> {
         {
             return PutOutcome::Superseded;
         }
-        let weight = key.text().len() + entry.payload.len() + OVERHEAD_BYTES;
-        let weight = u32::try_from(weight).unwrap_or(u32::MAX);
+        let weight = weight(key, entry);
         if u64::from(weight) > self.config.bytes_max {
             return PutOutcome::TooLarge;
         }
