@@ -299,7 +299,7 @@ impl<T: Record> Engine<T> {
             return true;
         }
         self.room.is_turn_of(shard.index(), lack, newcomer)
-            && self.evict(shard, Victims::AboveQuota, Some(newcomer), dropped)
+            && self.evict(shard, Victims::AboveQuota, Some(newcomer), lack, dropped)
     }
 
     /// Makes some room wherever there is any, with no lock held: in the shard that has most, of
@@ -317,7 +317,7 @@ impl<T: Record> Engine<T> {
             let others = turns.iter().filter(|index| **index != own);
             others.chain([&own]).any(|index| {
                 let mut shard = self.lock(*index, now, dropped);
-                self.evict(&mut shard, victims, None, dropped)
+                self.evict(&mut shard, victims, None, lack, dropped)
             })
         })
     }
@@ -327,9 +327,10 @@ impl<T: Record> Engine<T> {
         shard: &mut Shard<T>,
         victims: Victims,
         newcomer: Option<&Resident>,
+        lack: Lack,
         dropped: &mut Dropped<T>,
     ) -> bool {
-        let evicted = shard.evict(&self.room, victims, newcomer, Reason::Size);
+        let evicted = shard.evict(&self.room, victims, newcomer, lack.into());
         evicted.map(|record| dropped.add(record)).is_some()
     }
 

@@ -255,7 +255,7 @@ fn a_scan_of_one_group_leaves_another_its_quota() {
     assert!(ground.engine.counts().quota > 0, "{:?}", ground.engine.counts());
     // Without pressure a group may be above its quota.
     let counts = ground.engine.counts();
-    assert!(counts.size + counts.quota > 18_000, "{counts:?}");
+    assert!(counts.bytes + counts.quota > 18_000, "{counts:?}");
 }
 
 #[test]

@@ -372,7 +372,7 @@ impl Tier for MemoryTier {
             bytes: Some(self.records.weight()),
             bytes_max: Some(self.config.capacity),
             evictions: Some(self.records.counts().evicted()),
-            evicted: None,
+            evicted: Some(self.records.counts().by_bound()),
         })
     }
 

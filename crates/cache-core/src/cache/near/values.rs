@@ -107,19 +107,23 @@ impl<V: Send + Sync + 'static> Values<V> {
     }
 
     pub(super) fn usage(&self, bytes_max: u64, now: Timestamp) -> Usage {
-        let (entries, bytes, evictions) = match self {
+        let (entries, bytes, evictions, evicted) = match self {
             Self::Own(engine) => {
                 engine.sweep(now);
-                (engine.len(), engine.weight(), engine.counts().evicted())
+                let counts = engine.counts();
+                (engine.len(), engine.weight(), counts.evicted(), Some(counts.by_bound()))
             }
-            Self::Moka(moka) => moka.usage(),
+            Self::Moka(moka) => {
+                let (entries, bytes, evictions) = moka.usage();
+                (entries, bytes, evictions, None)
+            }
         };
         Usage {
             entries: Some(entries),
             bytes: Some(bytes),
             bytes_max: Some(bytes_max),
             evictions: Some(evictions),
-            evicted: None,
+            evicted,
         }
     }
 }
