@@ -75,7 +75,8 @@ impl<V: Send + Sync + 'static> Values<V> {
         match self {
             Self::Own(engine) => {
                 let expires_at = value.times().expires_at;
-                let terms = Terms { weight, expires_at, priority, group: 0 };
+                let reclaim_at = expires_at;
+                let terms = Terms { weight, expires_at, reclaim_at, priority, group: 0 };
                 engine.insert(engine.hash(key), |value| value.is_under(key), value, terms, now)
             }
             Self::Moka(moka) => moka.insert(text, value, weight),
