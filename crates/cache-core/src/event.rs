@@ -124,6 +124,22 @@ events! {
         /// Why.
         error: Arc<str>,
     };
+    /// Memory is short: tiers were made smaller.
+    warn MemoryPressure as "memory_pressure" {
+        /// What was read.
+        gauge: Arc<str>,
+        /// How much of its limit is used.
+        used_percent: u64,
+        /// How much of their capacity the tiers may use from now on.
+        kept_percent: u64,
+        /// How many entries were evicted for it.
+        evicted: u64,
+    };
+    /// Memory is no longer short, and the tiers have their whole capacity again.
+    info PressureRelieved as "pressure_relieved" {
+        /// What was read.
+        gauge: Arc<str>,
+    };
     /// Two tiers, or a tier and the source, disagreed about a key.
     warn Inconsistent as "inconsistent" {
         /// Which.

@@ -17,6 +17,7 @@ mod gather;
 mod key;
 mod layers;
 mod lease;
+mod live_curve;
 mod load_limit;
 mod memory;
 mod pressure;
@@ -60,9 +61,12 @@ pub use layers::{
     breaker, guard, limit, patience, retry, timeout,
 };
 pub use lease::{LeaseToken, Leases, MemoryLeases};
+pub use live_curve::{CurvePoint, CurveStats, LiveCurve};
 pub use load_limit::{LoadLimit, LoadLimitConfig, LoadLimitStats, LoadPermit, Priority};
 pub use memory::MemoryTier;
-pub use pressure::{Pressure, PressureGauge, Shrink};
+pub use pressure::{
+    MemoryPressure, Pressure, PressureConfig, PressureGauge, PressureStats, ProcessMemory, Shrink,
+};
 pub use priority::EvictionPriority;
 pub use stack::{Found, Stack};
 pub use stats::{CacheStats, LatencyHistogram, LatencySummary, OperationStats, Table, TierStats};

@@ -58,6 +58,22 @@ pub struct Curves {
     pub points: Vec<Point>,
     /// What was replayed in place of the whole trace, if it was not.
     pub sample: Option<Sample>,
+    /// What a cache without a bound would hold: how many values.
+    pub keys_total: f64,
+    /// The same in bytes.
+    pub bytes_total: f64,
+}
+
+impl Curves {
+    /// Whether there is room for everything at a point.
+    #[must_use]
+    pub fn holds_all(&self, point: &Point) -> bool {
+        let whole = match point.size.unit() {
+            Unit::Items => self.keys_total,
+            Unit::Bytes => self.bytes_total,
+        };
+        point.capacity as f64 >= whole
+    }
 }
 
 /// What a policy comes to at a size.
@@ -81,7 +97,9 @@ pub struct Sample {
     /// How many keys that are.
     pub keys: usize,
     /// By how much the sample's hit ratios of LRU differ from those of all the reads that are in
-    /// memory: at most, over the plan's sizes. Other policies' are off by about as much.
+    /// memory: at most, over the plan's sizes. Other policies' are off by about as much. Where the
+    /// sample is all that there is, since the trace was recorded or read as one: by how much a half
+    /// of it differs from it.
     pub error_max: f64,
     /// The same on average.
     pub error_mean: f64,
@@ -207,10 +225,16 @@ pub fn simulate(
         point.tally = scale.apply(point.tally);
     }
     let sample = (rate < 1.0).then(|| {
-        let (error_max, error_mean) = errors(trace, replayed, &scale, &points);
+        let (error_max, error_mean) = if rate < trace.rate() {
+            errors(trace, replayed, &points)
+        } else {
+            // There is nothing larger to compare it with: a half of it is off by more than it is.
+            errors(trace, &trace.sample(rate / 2.0), &points)
+        };
         Sample { rate, keys: replayed.keys_len(), error_max, error_mean }
     });
-    Ok(Curves { points, sample })
+    let (keys_total, bytes_total) = (trace.keys_total(), trace.bytes_total());
+    Ok(Curves { points, sample, keys_total, bytes_total })
 }
 
 impl Plan {
@@ -346,11 +370,14 @@ fn sums(trace: &Trace) -> Sums {
 
 /// By how much LRU's hit ratios differ, at most and on average, between two traces of which one is a
 /// sample of the other.
-fn errors(whole: &Trace, part: &Trace, scale: &Scale, points: &[Point]) -> (f64, f64) {
+fn errors(whole: &Trace, part: &Trace, points: &[Point]) -> (f64, f64) {
+    if part.is_empty() {
+        return (1.0, 1.0);
+    }
     let mut ticker = Ticker::new(&|_| true);
     let mut distances = |trace| Distances::of(trace, &mut ticker).expect("it is told to go on");
     let (of_whole, of_part) = (distances(whole), distances(part));
-    let in_whole = Scale::of(whole, whole);
+    let (in_whole, in_part) = (Scale::of(whole, whole), Scale::of(whole, part));
     let errors = points.iter().map(|point| {
         // In values, whatever the size's unit is.
         let part_of_all = match point.size.unit() {
@@ -361,7 +388,7 @@ fn errors(whole: &Trace, part: &Trace, scale: &Scale, points: &[Point]) -> (f64,
             let capacity = (trace.keys_len() as f64 * part_of_all).round() as u64;
             scale.apply(distances.tally(capacity)).hit_ratio(Weight::Count)
         };
-        (ratio(whole, &of_whole, &in_whole) - ratio(part, &of_part, scale)).abs()
+        (ratio(whole, &of_whole, &in_whole) - ratio(part, &of_part, &in_part)).abs()
     });
     let errors: Vec<f64> = errors.collect();
     let mean = errors.iter().sum::<f64>() / errors.len().max(1) as f64;

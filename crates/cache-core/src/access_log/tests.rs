@@ -172,20 +172,6 @@ fn a_torn_tail_is_left_out_and_told() {
 }
 
 #[test]
-fn the_files_stay_within_their_bytes() {
-    let home = tempfile::tempdir().unwrap();
-    let config = AccessLogConfig { bytes_max: ByteSize::mib(1), ..config(home.path()) };
-    for round in 0..40 {
-        // Each round ends with a writer that has written everything.
-        let log = open(config.clone());
-        (0..2_000).for_each(|i| note(&log, &format!("{round}/{i}")));
-        drop(log);
-    }
-    let len = |name: &str| fs::metadata(home.path().join(name)).unwrap().len();
-    assert!(len("access.log") + len("access.log.1") <= 1 << 20);
-}
-
-#[test]
 fn settings_out_of_their_range_are_refused() {
     let home = tempfile::tempdir().unwrap();
     let refused = |config: AccessLogConfig| {
@@ -225,4 +211,24 @@ async fn a_cache_notes_how_each_read_was_answered() {
     assert_eq!(told, expected);
     assert_eq!((records[2].ttl_ms, records[0].size), (60_000, 0));
     assert!(records[1].size > 100, "{records:?}");
+    assert_eq!(records[1].size, records[2].size, "however it was found");
+}
+
+#[test]
+fn of_reads_on_many_threads_each_is_written_or_counted_as_dropped() {
+    let home = tempfile::tempdir().unwrap();
+    let log = open(config(home.path()));
+    let inner = Arc::clone(&log.0.inner);
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let log = &log;
+            scope.spawn(move || (0..20_000).for_each(|i| note(log, &format!("{thread}/{i}"))));
+        }
+    });
+    drop(log);
+    let (records, reader) = read(&home.path().join("access.log"));
+    let written = inner.written.load(Ordering::Relaxed);
+    let dropped = inner.dropped.load(Ordering::Relaxed);
+    assert_eq!(written + dropped, 80_000);
+    assert_eq!((records.len() as u64, reader.end()), (written, Some(LogEnd::Whole)));
 }

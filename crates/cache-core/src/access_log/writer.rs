@@ -192,3 +192,45 @@ fn cannot(path: &Path, error: &io::Error) -> Error {
     Error::new(ErrorKind::Config, format!("cannot record reads in `{}`: {error}", path.display()))
         .hint("see that the directory is there, may be written, and has room")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        AccessLog, AccessLogConfig, AccessLogReader, AccessOutcome, ByteSize, KeyForm, LogEnd,
+        ManualClock, Timestamp,
+    };
+
+    #[test]
+    fn a_file_that_is_full_becomes_the_predecessor_and_both_stay_within_their_bytes() {
+        let home = tempfile::tempdir().unwrap();
+        let bytes_max = ByteSize::mib(1);
+        let config = AccessLogConfig { bytes_max, ..AccessLogConfig::new(home.path()) };
+        let log = AccessLog::open(config, Arc::new(ManualClock::new())).unwrap();
+        let inner = &log.0.inner;
+        let path = home.path().join("own.log");
+        let settings = Settings { sample: 1.0, keys: KeyForm::Plain };
+        let mut file = LogFile::begin(&path, inner, settings).unwrap();
+        let record = |hash| AccessRecord {
+            hash,
+            time: Timestamp::from_millis(hash),
+            outcome: AccessOutcome::Near,
+            size: u32::MAX,
+            ttl_ms: u32::MAX,
+            load_cost_us: u32::MAX,
+            key: Some("k".repeat(600).into()),
+        };
+        let records: Vec<AccessRecord> = (0..1_000).map(record).collect();
+        for _ in 0..5 {
+            file.append(inner, &records).unwrap();
+            let paths = [path.clone(), path.with_extension("log.1")];
+            let len = |path: &PathBuf| fs::metadata(path).map_or(0, |file| file.len());
+            assert!(paths.iter().map(len).sum::<u64>() <= bytes_max.as_u64());
+            for path in paths.iter().filter(|path| path.exists()) {
+                let mut reader = AccessLogReader::new(File::open(path).unwrap()).unwrap();
+                while reader.next_block().unwrap().is_some() {}
+                assert_eq!(reader.end(), Some(LogEnd::Whole));
+            }
+        }
+    }
+}

@@ -137,7 +137,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
         if started.is_some() {
             self.note_sampled_read(text);
         }
-        self.studies.note_near(&self.namespace, text, hit.as_ref());
+        self.note_near(text, hit.as_ref());
         match hit {
             Some(hit) => Glance::Hit(hit),
             None => {
@@ -225,7 +225,8 @@ impl<V: Send + Sync + 'static> Shared<V> {
     /// The stored form of a value with the times of its item, or the cache's.
     pub(super) fn entry(&self, value: &V, terms: &Terms, birth: Birth) -> Result<Entry> {
         let ttl = terms.ttl(&self.policy, &self.dice)?;
-        self.encode(value, ttl, terms.version, tags_of(&terms.tags)?, birth)
+        let entry = self.encode(value, ttl, terms.version, tags_of(&terms.tags)?, birth)?;
+        Ok(entry.with_priority(terms.priority))
     }
 
     /// The stored form of a value.

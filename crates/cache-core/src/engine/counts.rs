@@ -2,12 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::tier::Evictions;
+
 /// Entries that went without having been removed, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct EvictionCounts {
-    /// For want of room.
-    pub size: u64,
+    /// For want of bytes.
+    pub bytes: u64,
+    /// For want of places: the bound in entries.
+    pub entries: u64,
     /// For want of room, where the namespace was above its quota.
     pub quota: u64,
     /// To give memory back: the process or the server was near its limit.
@@ -22,6 +26,12 @@ impl EvictionCounts {
     /// Entries evicted before their deadline, for whichever reason.
     #[must_use]
     pub const fn evicted(&self) -> u64 {
-        self.size + self.quota + self.pressure
+        self.bytes + self.entries + self.quota + self.pressure
+    }
+
+    /// The same as every tier tells it: a quota is one of the bound in bytes.
+    pub(crate) const fn by_bound(&self) -> Evictions {
+        let Self { bytes, entries, quota, pressure, .. } = *self;
+        Evictions { bytes: bytes + quota, entries, pressure }
     }
 }

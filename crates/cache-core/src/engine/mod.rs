@@ -64,6 +64,8 @@ pub(crate) struct EngineConfig {
 pub(crate) struct Terms {
     pub(crate) weight: u32,
     pub(crate) expires_at: Timestamp,
+    /// When its room may be given back unasked: at its end, or later.
+    pub(crate) reclaim_at: Timestamp,
     pub(crate) priority: EvictionPriority,
     pub(crate) group: usize,
 }
@@ -154,6 +156,12 @@ impl<T: Record> Engine<T> {
         Some(read(shard.at(slot)))
     }
 
+    /// What the record that `is_it` was said to weigh. No read.
+    pub(crate) fn weight_of(&self, hash: u64, is_it: impl Fn(&T) -> bool) -> Option<u32> {
+        let shard = self.shards[self.index(hash)].0.read();
+        shard.find(hash, is_it).map(|slot| shard.weight_at(slot))
+    }
+
     /// Keeps a record in place of the one that `is_it`. Room is made first. Where it is above what
     /// the engine can hold, the old one is forgotten, and the answer is `false`.
     pub(crate) fn insert(
@@ -164,9 +172,9 @@ impl<T: Record> Engine<T> {
         terms: Terms,
         now: Timestamp,
     ) -> bool {
-        let Terms { weight, expires_at, priority, group } = terms;
+        let Terms { weight, expires_at, reclaim_at, priority, group } = terms;
         let resident = Resident { hash, weight: weight.max(1), expires_at };
-        let place = Place { resident, group, priority };
+        let place = Place { resident, reclaim_at, group, priority };
         let index = self.index(hash);
         // Declared before the lock, and so dropped after it.
         let mut dropped = Dropped::default();
@@ -291,7 +299,7 @@ impl<T: Record> Engine<T> {
             return true;
         }
         self.room.is_turn_of(shard.index(), lack, newcomer)
-            && self.evict(shard, Victims::AboveQuota, Some(newcomer), dropped)
+            && self.evict(shard, Victims::AboveQuota, Some(newcomer), lack, dropped)
     }
 
     /// Makes some room wherever there is any, with no lock held: in the shard that has most, of
@@ -309,7 +317,7 @@ impl<T: Record> Engine<T> {
             let others = turns.iter().filter(|index| **index != own);
             others.chain([&own]).any(|index| {
                 let mut shard = self.lock(*index, now, dropped);
-                self.evict(&mut shard, victims, None, dropped)
+                self.evict(&mut shard, victims, None, lack, dropped)
             })
         })
     }
@@ -319,9 +327,10 @@ impl<T: Record> Engine<T> {
         shard: &mut Shard<T>,
         victims: Victims,
         newcomer: Option<&Resident>,
+        lack: Lack,
         dropped: &mut Dropped<T>,
     ) -> bool {
-        let evicted = shard.evict(&self.room, victims, newcomer, Reason::Size);
+        let evicted = shard.evict(&self.room, victims, newcomer, lack.into());
         evicted.map(|record| dropped.add(record)).is_some()
     }
 

@@ -55,14 +55,15 @@ struct Group {
 /// Why a record went that its owner did not remove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reason {
-    Size,
+    Bytes,
+    Entries,
     Quota,
     Pressure,
     Expired,
 }
 
 impl Reason {
-    const ALL: [Self; 4] = [Self::Size, Self::Quota, Self::Pressure, Self::Expired];
+    const ALL: [Self; 5] = [Self::Bytes, Self::Entries, Self::Quota, Self::Pressure, Self::Expired];
 }
 
 /// What a newcomer lacks.
@@ -70,6 +71,15 @@ impl Reason {
 pub(super) enum Lack {
     Bytes,
     Entries,
+}
+
+impl From<Lack> for Reason {
+    fn from(lack: Lack) -> Self {
+        match lack {
+            Lack::Bytes => Self::Bytes,
+            Lack::Entries => Self::Entries,
+        }
+    }
 }
 
 impl Room {
@@ -97,10 +107,10 @@ impl Room {
     }
 
     pub(super) fn counts(&self) -> EvictionCounts {
-        let [size, quota, pressure, expired] =
+        let [bytes, entries, quota, pressure, expired] =
             Reason::ALL.map(|reason| self.evictions[reason as usize].load(Relaxed));
         let unpinned = self.unpinned.load(Relaxed);
-        EvictionCounts { size, quota, pressure, expired, unpinned }
+        EvictionCounts { bytes, entries, quota, pressure, expired, unpinned }
     }
 
     pub(super) fn capacity(&self) -> u64 {

@@ -1,9 +1,16 @@
 //! How near something is to the end of its room, and what is done about it.
 
+mod monitor;
+mod process;
+
 use std::fmt;
 
 use async_trait::async_trait;
 
+pub use self::{
+    monitor::{MemoryPressure, PressureConfig, PressureStats},
+    process::ProcessMemory,
+};
 use crate::error::Result;
 
 /// How much of some room is used, in bytes.

@@ -119,3 +119,25 @@ fn a_simulation_that_is_stopped_says_so_and_what_cannot_be_is_refused() {
     let error = simulate(&trace, &plan("1%", Sampling::Rate(1e-9)), &|_| true).unwrap_err();
     assert!(error.to_string().contains("none of"), "{error}");
 }
+
+#[test]
+fn a_trace_that_is_a_sample_is_told_as_one_with_its_own_error() {
+    let whole = skewed(200_000, 20_000);
+    let mut builder = TraceBuilder::new(whole.columns(), usize::MAX).recorded_at(0.5);
+    whole
+        .requests()
+        .filter(|(_, read)| read.hash % 2 == 0)
+        .for_each(|(_, read)| builder.push(read));
+    let half = builder.finish().unwrap();
+    let plan = plan("lru", "5%,20%", Sampling::Off);
+    let (of_whole, of_half) =
+        (simulate(&whole, &plan, &|_| true).unwrap(), simulate(&half, &plan, &|_| true).unwrap());
+    let sample = of_half.sample.unwrap();
+    assert!(sample.rate == 0.5 && sample.error_max > 0.0, "{sample:?}");
+    for (whole, half) in of_whole.points.iter().zip(&of_half.points) {
+        let ratio = |point: &Point| point.tally.hit_ratio(Weight::Count);
+        assert!((ratio(whole) - ratio(half)).abs() < 0.05, "{} {}", ratio(whole), ratio(half));
+        let capacities = (whole.capacity as f64, half.capacity as f64);
+        assert!((capacities.0 / capacities.1 - 1.0).abs() < 0.05, "{capacities:?}");
+    }
+}

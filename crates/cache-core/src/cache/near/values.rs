@@ -53,6 +53,15 @@ impl<V: Send + Sync + 'static> Values<V> {
         }
     }
 
+    /// What the value under `text` weighs.
+    pub(super) fn weight_of(&self, text: &str) -> Option<u32> {
+        let key = text.as_bytes();
+        match self {
+            Self::Own(engine) => engine.weight_of(engine.hash(key), |value| value.is_under(key)),
+            Self::Moka(moka) => moka.weight_of(text),
+        }
+    }
+
     /// Keeps a value; answers whether it can be held at all.
     pub(super) fn insert(
         &self,
@@ -66,7 +75,8 @@ impl<V: Send + Sync + 'static> Values<V> {
         match self {
             Self::Own(engine) => {
                 let expires_at = value.times().expires_at;
-                let terms = Terms { weight, expires_at, priority, group: 0 };
+                let reclaim_at = expires_at;
+                let terms = Terms { weight, expires_at, reclaim_at, priority, group: 0 };
                 engine.insert(engine.hash(key), |value| value.is_under(key), value, terms, now)
             }
             Self::Moka(moka) => moka.insert(text, value, weight),
@@ -97,19 +107,23 @@ impl<V: Send + Sync + 'static> Values<V> {
     }
 
     pub(super) fn usage(&self, bytes_max: u64, now: Timestamp) -> Usage {
-        let (entries, bytes, evictions) = match self {
+        let (entries, bytes, evictions, evicted) = match self {
             Self::Own(engine) => {
                 engine.sweep(now);
-                (engine.len(), engine.weight(), engine.counts().evicted())
+                let counts = engine.counts();
+                (engine.len(), engine.weight(), counts.evicted(), Some(counts.by_bound()))
             }
-            Self::Moka(moka) => moka.usage(),
+            Self::Moka(moka) => {
+                let (entries, bytes, evictions) = moka.usage();
+                (entries, bytes, evictions, None)
+            }
         };
         Usage {
             entries: Some(entries),
             bytes: Some(bytes),
             bytes_max: Some(bytes_max),
             evictions: Some(evictions),
-            evicted: None,
+            evicted,
         }
     }
 }
