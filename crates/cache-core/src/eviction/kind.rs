@@ -20,7 +20,8 @@ use crate::error::{Error, ErrorKind};
 ///
 /// All decide by weight. The bytes are what the policy keeps beside the record, ghosts of evicted keys
 /// and sketches included, where as many records are in the cache as there ever were; a range is for
-/// tables whose length is a power of two, and a table that grows is up to twice as long. A read that is counted or ignored takes no lock.
+/// tables whose length is a power of two, and a table that grows is up to twice as long. A read that
+/// is counted or ignored takes no lock.
 ///
 /// | policy | a read is | `insert`, `remove` | `evict` | bytes a record | source |
 /// | --- | --- | --- | --- | --- | --- |
@@ -30,7 +31,7 @@ use crate::error::{Error, ErrorKind};
 /// | `fifo` | ignored | O(1) | O(1) | 8 | Belady, IBM Systems Journal 5(2), 1966 |
 /// | `ttl` | ignored | O(log n) | O(log n) | 28 | Redis's `volatile-ttl`, made exact by a heap (Williams, CACM 7(6), 1964) |
 /// | `s3-fifo` | counted to 3 | O(1) | O(1) amortised | 38 to 53 | Yang et al., SOSP 2023 |
-/// | `s3-fifo-adaptive` | counted to 2 | O(1) | O(1) amortised | 43 to 63 | the same, with ghosts of both queues that learn as in Megiddo, Modha, FAST 2003 |
+/// | `s3-fifo-adaptive` | counted to 2 | O(1) | O(1) amortised | 40 to 56 | the same, with ghosts of both queues that learn as in Megiddo, Modha, FAST 2003 |
 /// | `sieve` | counted to 1 | O(1) | O(1) amortised | 8 | Zhang et al., NSDI 2024 |
 /// | `w-tinylfu` | told, O(1) amortised | O(1) amortised | O(1) amortised | 32 to 40 | Einziger et al., ACM TOS 13(4), 2017 and Middleware 2018 |
 /// | `arc` | told, O(1) | O(1) | O(1) | 71 to 91 | Megiddo, Modha, FAST 2003 |

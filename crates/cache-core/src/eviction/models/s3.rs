@@ -120,14 +120,19 @@ pub(super) struct AdaptiveS3Fifo {
     small_ghost: Ghost,
     main_ghost: Ghost,
     capacity: u64,
-    small_capacity: u64,
+    small_capacity: f64,
     full: bool,
 }
 
 impl AdaptiveS3Fifo {
-    fn set_small(&mut self, small_capacity: u64) {
-        let (least, most) = (self.capacity / 100, self.capacity * 9 / 10);
-        self.small_capacity = small_capacity.max(least).min(most).max(1);
+    fn lengthen(&mut self, by: f64) {
+        let capacity = self.capacity as f64;
+        let lengthened = self.small_capacity + by;
+        self.small_capacity = lengthened.max(capacity * 0.01).min(capacity * 0.9);
+    }
+
+    fn small_is_full(&self) -> bool {
+        self.small.weight() >= 1.max(self.small_capacity.floor() as u64)
     }
 }
 
@@ -138,26 +143,25 @@ impl EvictionPolicy for AdaptiveS3Fifo {
 
     fn set_capacity(&mut self, capacity: u64) {
         let before = std::mem::replace(&mut self.capacity, capacity);
-        let kept = (self.small_capacity * capacity).checked_div(before);
-        self.set_small(kept.unwrap_or(capacity / 10));
+        let share = if before == 0 { 0.1 } else { self.small_capacity / before as f64 };
+        self.small_capacity = capacity as f64 * share;
     }
 
     fn insert(&mut self, slot: Slot, record: Resident) {
-        let filling = !self.full && self.small.weight() >= self.small_capacity;
-        let step = 3 * u64::from(record.weight);
+        let filling = !self.full && self.small_is_full();
+        let weight = f64::from(record.weight);
         let from_small = self.small_ghost.take(record.hash);
         let from_main = match from_small {
             Some(_) => None,
             None => self.main_ghost.take(record.hash),
         };
-        if from_small.is_some_and(|age| age <= self.main_ghost.2) {
-            self.set_small(self.small_capacity + step);
+        if let Some(age) = from_small {
+            self.lengthen(if age <= self.main_ghost.2 { 3.0 } else { 0.1 } * weight);
         }
         if from_main.is_some() {
-            self.set_small(self.small_capacity.saturating_sub(step));
+            self.lengthen(-3.0 * weight);
         }
-        let known = from_small.is_some() || from_main.is_some();
-        let queue = if known || filling { &mut self.main } else { &mut self.small };
+        let queue = if from_small.is_some() || filling { &mut self.main } else { &mut self.small };
         queue.0.push((slot, record));
     }
 
@@ -177,8 +181,8 @@ impl EvictionPolicy for AdaptiveS3Fifo {
         self.full = true;
         let records = self.small.0.len() + self.main.0.len();
         self.small_ghost.2 = (records - records / 10).max(1);
-        self.main_ghost.2 = (records * 3 / 10).max(1);
-        if (self.small.weight() >= self.small_capacity || self.main.0.is_empty())
+        self.main_ghost.2 = (records / 10).max(1);
+        if (self.small_is_full() || self.main.0.is_empty())
             && let Some((slot, hash)) = take_small(&mut self.small, &mut self.main, reads)
         {
             self.small_ghost.note(hash);
