@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     clock::Timestamp,
     error::{Error, ErrorKind, Result},
+    priority::EvictionPriority,
     tags::Tags,
     wire,
 };
@@ -104,6 +105,8 @@ pub struct Entry {
     pub load_cost_us: u32,
     /// Its tags, as they were when its load began.
     pub tags: Tags,
+    /// How willingly a full tier gives it up.
+    pub priority: EvictionPriority,
 }
 
 impl Entry {
@@ -120,6 +123,7 @@ impl Entry {
             expires_at: fresh_until.after(ttl.stale),
             load_cost_us: 0,
             tags: Tags::none(),
+            priority: EvictionPriority::Normal,
         }
     }
 
@@ -145,6 +149,12 @@ impl Entry {
     #[must_use]
     pub fn with_tags(self, tags: Tags) -> Self {
         Self { tags, ..self }
+    }
+
+    /// The same entry with `priority`.
+    #[must_use]
+    pub fn with_priority(self, priority: EvictionPriority) -> Self {
+        Self { priority, ..self }
     }
 
     /// A checksum of everything in the entry, the same in every tier: whether two are the same one.

@@ -7,7 +7,7 @@
 //! | offset | bytes | field |
 //! |-------:|------:|-------|
 //! | 0 | 1 | format, `1` |
-//! | 1 | 1 | kind: `1` a value, `2` a tombstone; plus `0x80` when the version field counts |
+//! | 1 | 1 | kind: `1` a value, `2` a tombstone; plus `0x80` when the version field counts; plus the priority of a value: `0` normal, `0x20` low, `0x40` high, `0x60` pinned |
 //! | 2 | 2 | id of the codec that wrote the payload |
 //! | 4 | 4 | CRC-32 (IEEE) of bytes 0 to 3 and of bytes 18 to the end |
 //! | 8 | 8 | fence: the tier's mark for this key, at most 2^53 - 1 |
@@ -36,6 +36,7 @@ use crate::{
     clock::Timestamp,
     entry::{CodecId, Entry, Version},
     fence::Fence,
+    priority::EvictionPriority,
     tags::{TAG_LEN_MAX, TAGS_MAX, TagMark, Tags},
 };
 
@@ -49,6 +50,7 @@ const FORMAT: u8 = 1;
 const KIND_VALUE: u8 = 1;
 const KIND_TOMBSTONE: u8 = 2;
 const VERSIONED: u8 = 0x80;
+const PRIORITY: u8 = 0x60;
 
 /// What is stored under a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,8 +121,14 @@ pub(crate) fn digest(entry: &Entry) -> u32 {
 
 fn value_header(entry: &Entry, mark: u64, tags: &[u8]) -> [u8; HEADER_LEN] {
     let moments = [entry.created_at, entry.fresh_until, entry.expires_at];
-    let mut header =
-        header(KIND_VALUE, entry.codec, mark, entry.load_cost_us, entry.version, moments);
+    let mut header = header(
+        KIND_VALUE | priority_bits(entry.priority),
+        entry.codec,
+        mark,
+        entry.load_cost_us,
+        entry.version,
+        moments,
+    );
     let len = u16::try_from(tags.len()).expect("TAGS_MAX tags of TAG_LEN_MAX bytes fit");
     header[18..20].copy_from_slice(&len.to_be_bytes());
     header
@@ -156,7 +164,9 @@ pub fn decode(bytes: &Bytes, payload_len_max: usize) -> Result<Record, Corrupt> 
     let version = (header[1] & VERSIONED != 0).then(|| Version(u64_at(header, 24)));
     match header[1] & !VERSIONED {
         KIND_TOMBSTONE => Ok(Record::Tombstone(version)),
-        KIND_VALUE => decode_value(bytes, header, version).map(Record::Value),
+        kind if kind & !PRIORITY == KIND_VALUE => {
+            decode_value(bytes, header, version).map(Record::Value)
+        }
         _ => Err(Corrupt::UnknownKind),
     }
 }
@@ -191,7 +201,26 @@ fn decode_value(
         expires_at,
         load_cost_us: u32_at(header, 20),
         tags,
+        priority: priority_of(header[1]),
     })
+}
+
+const fn priority_bits(priority: EvictionPriority) -> u8 {
+    match priority {
+        EvictionPriority::Normal => 0,
+        EvictionPriority::Low => 0x20,
+        EvictionPriority::High => 0x40,
+        EvictionPriority::Pinned => 0x60,
+    }
+}
+
+const fn priority_of(kind: u8) -> EvictionPriority {
+    match kind & PRIORITY {
+        0 => EvictionPriority::Normal,
+        0x20 => EvictionPriority::Low,
+        0x40 => EvictionPriority::High,
+        _ => EvictionPriority::Pinned,
+    }
 }
 
 fn encode_tags(tags: &Tags) -> Vec<u8> {
@@ -341,13 +370,15 @@ mod tests {
         fn what_is_encoded_is_decoded(
             payload in prop::collection::vec(any::<u8>(), 0..200),
             codec: u16, version: Option<u64>, mark in 0..=Fence::MARK_MAX, cost: u32,
+            priority in prop::sample::select(EvictionPriority::ALL.to_vec()),
             tags in prop::collection::vec(("[a-z€]{1,40}", any::<u64>()), 0..4),
             created in 0_u64..1 << 40, fresh in 0_u64..1 << 40, stale in 0_u64..1 << 40,
         ) {
             let ttl = Ttl { fresh: Duration::from_millis(fresh), stale: Duration::from_millis(stale) };
             let created = Timestamp::from_millis(created);
             let mut entry = Entry::new(payload.into(), CodecId(codec), created, ttl)
-                .with_version(version.map(Version));
+                .with_version(version.map(Version))
+                .with_priority(priority);
             entry.load_cost_us = cost;
             let mark_of = |(tag, generation): (String, _)| TagMark { tag: tag.into(), generation };
             entry.tags = Tags::new(tags.into_iter().map(mark_of).collect()).unwrap();

@@ -127,7 +127,7 @@ pub struct Builder<V> {
 impl<V: Send + Sync + 'static> Builder<V> {
     /// Bounds the near tier.
     ///
-    /// Counted are the values' encoded forms, their keys and 192 bytes each.
+    /// Counted are the values' encoded forms, their keys and 256 bytes each.
     pub fn near(self, bytes_max: ByteSize) -> Self {
         Self { near: Some(bytes_max), ..self }
     }

@@ -6,6 +6,7 @@ use super::policy::{Dice, Policy};
 use crate::{
     entry::{Ttl, Version},
     error,
+    priority::EvictionPriority,
 };
 
 /// A value to be cached, with what the cache should know about it.
@@ -36,6 +37,7 @@ pub(super) struct Terms {
     pub(super) jitter: Option<f64>,
     pub(super) storage: Storage,
     pub(super) tags: Vec<Arc<str>>,
+    pub(super) priority: EvictionPriority,
 }
 
 /// Whether a value is to be cached at all.
@@ -83,6 +85,12 @@ impl<V> Item<V> {
     #[must_use]
     pub fn no_store(self) -> Self {
         self.with(|terms| terms.storage = Storage::Refused)
+    }
+
+    /// Says how willingly full tiers give this value up.
+    #[must_use]
+    pub fn priority(self, priority: EvictionPriority) -> Self {
+        self.with(|terms| terms.priority = priority)
     }
 
     /// Says by which tags it can be invalidated. They are added to those of the

@@ -225,7 +225,8 @@ impl<V: Send + Sync + 'static> Shared<V> {
     /// The stored form of a value with the times of its item, or the cache's.
     pub(super) fn entry(&self, value: &V, terms: &Terms, birth: Birth) -> Result<Entry> {
         let ttl = terms.ttl(&self.policy, &self.dice)?;
-        self.encode(value, ttl, terms.version, tags_of(&terms.tags)?, birth)
+        let entry = self.encode(value, ttl, terms.version, tags_of(&terms.tags)?, birth)?;
+        Ok(entry.with_priority(terms.priority))
     }
 
     /// The stored form of a value.

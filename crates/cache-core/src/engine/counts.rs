@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::tier::Evictions;
+
 /// Entries that went without having been removed, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -23,5 +25,10 @@ impl EvictionCounts {
     #[must_use]
     pub const fn evicted(&self) -> u64 {
         self.size + self.quota + self.pressure
+    }
+
+    /// The same as every tier tells it. A quota is one of bytes.
+    pub(crate) const fn by_reason(&self) -> Evictions {
+        Evictions { bytes: self.size + self.quota, entries: 0, pressure: self.pressure }
     }
 }

@@ -64,6 +64,8 @@ pub(crate) struct EngineConfig {
 pub(crate) struct Terms {
     pub(crate) weight: u32,
     pub(crate) expires_at: Timestamp,
+    /// When its room may be given back unasked: at its end, or later.
+    pub(crate) reclaim_at: Timestamp,
     pub(crate) priority: EvictionPriority,
     pub(crate) group: usize,
 }
@@ -164,9 +166,9 @@ impl<T: Record> Engine<T> {
         terms: Terms,
         now: Timestamp,
     ) -> bool {
-        let Terms { weight, expires_at, priority, group } = terms;
+        let Terms { weight, expires_at, reclaim_at, priority, group } = terms;
         let resident = Resident { hash, weight: weight.max(1), expires_at };
-        let place = Place { resident, group, priority };
+        let place = Place { resident, reclaim_at, group, priority };
         let index = self.index(hash);
         // Declared before the lock, and so dropped after it.
         let mut dropped = Dropped::default();

@@ -64,7 +64,8 @@ impl Ground {
 
     fn put(&self, key: u64, weight: u32) -> bool {
         let priority = EvictionPriority::Normal;
-        let terms = Terms { weight, expires_at: Timestamp::MAX, priority, group: 0 };
+        let (expires_at, reclaim_at) = (Timestamp::MAX, Timestamp::MAX);
+        let terms = Terms { weight, expires_at, reclaim_at, priority, group: 0 };
         let record = Value::new(key, &self.alive);
         let hash = self.engine.hash(&key.to_le_bytes());
         self.engine.insert(hash, |other| other.0 == key, record, terms, NOW)

@@ -34,6 +34,7 @@ pub(super) enum Victims {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     pub(super) resident: Resident,
+    pub(super) reclaim_at: Timestamp,
     pub(super) group: usize,
     pub(super) priority: EvictionPriority,
 }
@@ -164,7 +165,7 @@ impl<T: Record> Shard<T> {
         let slot = self.slab.insert(record, cold);
         let slab = &self.slab;
         self.table.insert_unique(cold.hash, slot, |slot| slab.cold(*slot).hash);
-        self.wheel.schedule(slot, place.resident.expires_at);
+        self.wheel.schedule(slot, place.reclaim_at);
         if let Some(policy) = self.policy(room, cold.rank) {
             policy.insert(Slot(slot), place.resident);
         }
@@ -180,7 +181,7 @@ impl<T: Record> Shard<T> {
             count_read(record.reads(), max);
         }
         let old = self.slab.replace(slot, record, cold);
-        self.wheel.schedule(slot, place.resident.expires_at);
+        self.wheel.schedule(slot, place.reclaim_at);
         if cold.rank == old_rank {
             if let Some(policy) = self.policy(room, cold.rank) {
                 policy.update(Slot(slot), place.resident);
@@ -237,7 +238,7 @@ impl<T: Record> Shard<T> {
 
     /// Counts a record in.
     fn enter(&self, room: &Room, place: Place) -> Cold {
-        let Place { resident: Resident { hash, weight, .. }, group, priority } = place;
+        let Place { resident: Resident { hash, weight, .. }, group, priority, .. } = place;
         let is_large = room.is_large(weight);
         room.enter(self.index, group, weight, is_large);
         let priority = match priority {

@@ -35,7 +35,8 @@ impl Ground {
 
     fn terms(&self, weight: u32) -> Terms {
         let expires_at = self.clock.now().after(Duration::from_secs(3_600));
-        Terms { weight, expires_at, priority: EvictionPriority::Normal, group: 0 }
+        let (reclaim_at, priority) = (expires_at, EvictionPriority::Normal);
+        Terms { weight, expires_at, reclaim_at, priority, group: 0 }
     }
 
     fn put(&self, key: u64, weight: u32) -> bool {
@@ -158,10 +159,8 @@ fn an_expired_record_is_not_read_and_its_room_comes_back_unasked() {
 #[test]
 fn expired_records_give_way_before_live_ones() {
     let ground = Ground::new(&config(100_000, Eviction::Lru));
-    let short = Terms {
-        expires_at: ground.clock.now().after(Duration::from_secs(1)),
-        ..ground.terms(1_000)
-    };
+    let soon = ground.clock.now().after(Duration::from_secs(1));
+    let short = Terms { expires_at: soon, reclaim_at: soon, ..ground.terms(1_000) };
     for key in 0..50 {
         ground.put(key, 1_000);
     }

@@ -1,32 +1,29 @@
 //! The in-process tier of encoded entries, on moka.
 
-mod reclaim;
+mod record;
 
 use std::{
     collections::HashMap,
     fmt,
-    sync::{
-        Arc, Once, OnceLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Once, OnceLock},
     time::Duration,
 };
 
 use async_trait::async_trait;
-use moka::notification::RemovalCause;
 use parking_lot::RwLock;
 
-use self::reclaim::Reclaim;
-pub(crate) use self::reclaim::reclaim_after;
-
+use self::record::{MemoryRecord, OVERHEAD_BYTES};
 use crate::{
     bus::{Author, Change, Log, MemoryLog, Notice},
     clock::Clock,
+    engine::{Engine, EngineConfig, EvictionCounts, Terms},
     entry::{Entry, PAYLOAD_LEN_MAX, Version},
-    error::Result,
+    error::{Error, ErrorKind, Result},
+    eviction::Eviction,
     fence_table::FenceTable,
     key::{Key, Namespace},
     lease::{Leases, MemoryLeases},
+    pressure::{Shrink, share},
     tier::{
         Condition, Durability, Lookup, Put, PutOutcome, Removal, Scope, Tier, TierInfo, Usage,
         check_batch,
@@ -34,13 +31,13 @@ use crate::{
     units::ByteSize,
 };
 
-/// What moka and the record's own fields take for each entry, roughly, beside key and payload.
-const OVERHEAD_BYTES: usize = 192;
-
 /// How many changes the log keeps.
 const LOG_LEN_MAX: usize = 4_096;
 
-/// A tier in this process's memory, bounded in bytes.
+/// The most namespaces with a quota.
+const QUOTAS_MAX: usize = 32;
+
+/// A tier in this process's memory, bounded in bytes and, if asked for, in entries.
 ///
 /// The front's near tier keeps decoded values and is faster; this one keeps encoded entries, is a
 /// [`Tier`] like any other, and stands in where a tier is wanted without a server. Caches of one
@@ -49,12 +46,13 @@ const LOG_LEN_MAX: usize = 4_096;
 pub struct MemoryTier {
     info: TierInfo,
     clock: Arc<dyn Clock>,
-    records: moka::sync::Cache<Key, Record>,
-    bytes_max: u64,
+    config: EngineConfig,
+    records: Engine<MemoryRecord>,
+    /// The namespaces that have a quota: the group of the first is 1.
+    quotas: Vec<Namespace>,
     fences: FenceTable,
     /// The marks at which namespaces were last cleared. Records below are dead.
     floors: RwLock<HashMap<String, u64>>,
-    evictions: Arc<AtomicU64>,
     /// Nothing until somebody asks for it: before that there is nobody to tell.
     log: OnceLock<Arc<MemoryLog>>,
     /// Whether everything that changes is told to the log.
@@ -62,37 +60,17 @@ pub struct MemoryTier {
     leases: Arc<MemoryLeases>,
 }
 
-#[derive(Clone)]
-struct Record {
-    mark: u64,
-    version: Option<Version>,
-    body: Body,
-}
-
-#[derive(Clone)]
-enum Body {
-    Value(Entry),
-    /// Removed; kept for its version only, the fence table remembers the removal itself.
-    Tombstone,
-}
-
 impl MemoryTier {
     /// A tier that holds at most `bytes_max`, keys and bookkeeping included.
     #[must_use]
     pub fn new(bytes_max: ByteSize, clock: Arc<dyn Clock>) -> Self {
-        let evictions = Arc::new(AtomicU64::new(0));
-        let evicted = Arc::clone(&evictions);
-        let expiry_clock = Arc::clone(&clock);
-        let records = moka::sync::Cache::builder()
-            .max_capacity(bytes_max.as_u64())
-            .weigher(|key: &Key, record: &Record| weigh(key, record))
-            .expire_after(Reclaim(expiry_clock))
-            .eviction_listener(move |_, _, cause| {
-                if cause == RemovalCause::Size {
-                    evicted.fetch_add(1, Ordering::Relaxed);
-                }
-            })
-            .build();
+        let config = EngineConfig {
+            capacity: bytes_max.as_u64(),
+            entries_max: None,
+            eviction: Eviction::default(),
+            quotas: Vec::new(),
+            seed: None,
+        };
         Self {
             info: TierInfo {
                 name: "memory".into(),
@@ -103,11 +81,11 @@ impl MemoryTier {
                 patience: None,
             },
             clock,
-            records,
-            bytes_max: bytes_max.as_u64(),
+            records: Engine::new(&config),
+            config,
+            quotas: Vec::new(),
             fences: FenceTable::new(),
             floors: RwLock::new(HashMap::new()),
-            evictions,
             log: OnceLock::new(),
             log_complete: Once::new(),
             leases: Arc::new(MemoryLeases::new()),
@@ -118,6 +96,58 @@ impl MemoryTier {
     #[must_use]
     pub fn shared(bytes_max: ByteSize, clock: Arc<dyn Clock>) -> Arc<Self> {
         Arc::new(Self::new(bytes_max, clock))
+    }
+
+    /// The same tier, empty, under another policy of eviction.
+    #[must_use]
+    pub fn with_eviction(self, eviction: Eviction) -> Self {
+        self.rebuilt(|config| config.eviction = eviction)
+    }
+
+    /// The same tier, empty, with at most so many entries, tombstones included.
+    #[must_use]
+    pub fn with_entries_max(self, entries_max: u64) -> Self {
+        self.rebuilt(|config| config.entries_max = Some(entries_max))
+    }
+
+    /// The same tier, empty, with a share of its room guaranteed to `namespace`, where several
+    /// caches share it.
+    ///
+    /// A namespace may hold more while there is room; when there is none, those above their quotas
+    /// give way first, and those without one count as above theirs. So what others do evicts nothing
+    /// of a namespace that is within its quota.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] when all quotas together are above the tier's room, the namespace has
+    /// one already, or there are more than 32.
+    pub fn with_quota(mut self, namespace: &Namespace, quota: ByteSize) -> Result<Self> {
+        let sum = self.config.quotas.iter().sum::<u64>().saturating_add(quota.as_u64());
+        let fault = if self.quotas.contains(namespace) {
+            "it has one already".to_owned()
+        } else if self.quotas.len() == QUOTAS_MAX {
+            format!("there are {QUOTAS_MAX} already")
+        } else if sum > self.config.capacity {
+            let capacity = self.config.capacity;
+            format!("all quotas together would be {sum} bytes, and the tier has {capacity}")
+        } else {
+            self.quotas.push(namespace.clone());
+            return Ok(self.rebuilt(|config| config.quotas.push(quota.as_u64())));
+        };
+        let message = format!("`{namespace}` cannot have a quota of {quota}: {fault}");
+        Err(Error::new(ErrorKind::Config, message).hint("lower the quotas, or enlarge the tier"))
+    }
+
+    fn rebuilt(mut self, change: impl FnOnce(&mut EngineConfig)) -> Self {
+        change(&mut self.config);
+        self.records = Engine::new(&self.config);
+        self
+    }
+
+    /// How many entries went without having been removed, and why.
+    #[must_use]
+    pub fn evictions(&self) -> EvictionCounts {
+        self.records.counts()
     }
 
     /// The tier's log as what it is, for tests that trim it or lose it. Whoever has asked for it is
@@ -164,14 +194,13 @@ impl MemoryTier {
         // fail that might have been allowed.
         let floor = self.floor(key.namespace());
         let absent = Lookup::absent(self.fences.read(key.encoded()).max(floor));
-        match self.records.get(key) {
-            Some(Record { mark, body: Body::Value(entry), .. })
-                if mark >= floor && !entry.is_expired(self.clock.now()) =>
-            {
-                Lookup { entry: Some(entry), ..absent }
-            }
-            _ => absent,
-        }
+        let now = self.clock.now();
+        let live = |record: &MemoryRecord| {
+            let is_live = record.mark >= floor && now < record.expires_at();
+            if is_live { record.entry.clone() } else { None }
+        };
+        let entry = self.records.get(self.hash(key), |record| record.key == *key, live);
+        Lookup { entry, ..absent }
     }
 
     fn put(&self, put: &Put) -> PutOutcome {
@@ -213,21 +242,25 @@ impl MemoryTier {
             return PutOutcome::Superseded;
         }
         if !self.fits(key, entry) {
-            self.records.invalidate(key);
+            self.drop_record(key);
             return PutOutcome::TooLarge;
         }
-        let body = Body::Value(entry.clone());
-        self.records.insert(key.clone(), Record { mark, version: entry.version, body });
-        PutOutcome::Stored
+        if self.keep(MemoryRecord::value(key, mark, entry)) {
+            PutOutcome::Stored
+        } else {
+            PutOutcome::TooLarge
+        }
     }
 
     fn remove(&self, Removal { key, version }: &Removal) {
         self.fences.advance(key.encoded(), |mark| {
             let version = self.known_version(key).max(*version);
-            if version.is_some() {
-                self.records.insert(key.clone(), Record { mark, version, body: Body::Tombstone });
-            } else {
-                self.records.invalidate(key);
+            match version {
+                Some(version) => {
+                    let now = self.clock.now();
+                    self.keep(MemoryRecord::tombstone(key, mark, version, now));
+                }
+                None => self.drop_record(key),
             }
             self.note_key(key, mark, || 0);
         });
@@ -246,13 +279,44 @@ impl MemoryTier {
 
     /// The newest version that the key is known to have had since the last clear.
     fn known_version(&self, key: &Key) -> Option<Version> {
-        let record = self.records.get(key)?;
-        (record.mark >= self.floor(key.namespace())).then_some(record.version)?
+        let (floor, now) = (self.floor(key.namespace()), self.clock.now());
+        let known = |record: &MemoryRecord| {
+            let counts = record.mark >= floor && now < record.reclaim_at();
+            if counts { record.version } else { None }
+        };
+        self.records.peek(self.hash(key), |record| record.key == *key, known).flatten()
+    }
+
+    /// Puts a record in the place of the one of its key; answers whether there can be room for it.
+    fn keep(&self, record: MemoryRecord) -> bool {
+        let key = record.key.clone();
+        let terms = Terms {
+            weight: record.weight(),
+            expires_at: record.expires_at(),
+            reclaim_at: record.reclaim_at(),
+            priority: record.priority(),
+            group: self.group(key.namespace()),
+        };
+        let (hash, now) = (self.hash(&key), self.clock.now());
+        self.records.insert(hash, |other| other.key == key, record, terms, now)
+    }
+
+    fn drop_record(&self, key: &Key) {
+        self.records.remove(self.hash(key), |record| record.key == *key);
+    }
+
+    fn hash(&self, key: &Key) -> u64 {
+        self.records.hash(key.encoded().as_bytes())
+    }
+
+    fn group(&self, namespace: &str) -> usize {
+        let place = self.quotas.iter().position(|quota| quota.as_str() == namespace);
+        place.map_or(0, |place| place + 1)
     }
 
     fn fits(&self, key: &Key, entry: &Entry) -> bool {
         let weight = key.encoded().len() + entry.payload.len() + OVERHEAD_BYTES;
-        entry.payload.len() <= self.info.payload_len_max && weight as u64 <= self.bytes_max
+        entry.payload.len() <= self.info.payload_len_max && weight as u64 <= self.config.capacity
     }
 
     fn floor(&self, namespace: &str) -> u64 {
@@ -302,13 +366,14 @@ impl Tier for MemoryTier {
     }
 
     async fn usage(&self) -> Result<Usage> {
-        self.records.run_pending_tasks();
+        self.records.sweep(self.clock.now());
+        let counts = self.records.counts();
         Ok(Usage {
-            entries: Some(self.records.entry_count()),
-            bytes: Some(self.records.weighted_size()),
-            bytes_max: Some(self.bytes_max),
-            evictions: Some(self.evictions.load(Ordering::Relaxed)),
-            evicted: None,
+            entries: Some(self.records.len()),
+            bytes: Some(self.records.weight()),
+            bytes_max: Some(self.config.capacity),
+            evictions: Some(counts.evicted()),
+            evicted: Some(counts.by_reason()),
         })
     }
 
@@ -327,16 +392,16 @@ impl Tier for MemoryTier {
 
 impl fmt::Debug for MemoryTier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryTier").field("bytes_max", &self.bytes_max).finish_non_exhaustive()
+        f.debug_struct("MemoryTier").field("config", &self.config).finish_non_exhaustive()
     }
 }
 
-fn weigh(key: &Key, record: &Record) -> u32 {
-    let payload = match &record.body {
-        Body::Value(entry) => entry.payload.len(),
-        Body::Tombstone => 0,
-    };
-    u32::try_from(key.encoded().len() + payload + OVERHEAD_BYTES).unwrap_or(u32::MAX)
+/// In this process's memory a tier can be made smaller at once.
+#[async_trait]
+impl Shrink for MemoryTier {
+    async fn shrink_to(&self, fraction: f64) -> Result<u64> {
+        Ok(self.records.resize(share(self.config.capacity, fraction), self.clock.now()))
+    }
 }
 
 #[cfg(test)]

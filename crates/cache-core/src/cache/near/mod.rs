@@ -20,12 +20,11 @@ use crate::{
     fence_table::Fences,
     key::Key,
     pressure::share,
-    priority::EvictionPriority,
     tier::{PutOutcome, Usage},
 };
 
 /// What the engine and the value's own fields take for each value, roughly, beside key and payload.
-const OVERHEAD_BYTES: usize = 192;
+const OVERHEAD_BYTES: usize = 256;
 
 /// Values of one cache, ready to be handed out.
 ///
@@ -226,8 +225,7 @@ impl<V: Send + Sync + 'static> Near<V> {
         let now = self.clock.now();
         let latest = now.after(self.config.ttl_max);
         let value = NearValue::new(key.text(), value, entry, mark, latest, provenance);
-        let priority = EvictionPriority::Normal;
-        if self.values.insert(key.text(), value, weight, priority, now) {
+        if self.values.insert(key.text(), value, weight, entry.priority, now) {
             PutOutcome::Stored
         } else {
             PutOutcome::TooLarge

@@ -14,7 +14,6 @@ use super::{NearConfig, value::NearValue};
 use crate::{
     clock::{Clock, Timestamp},
     eviction::Eviction,
-    memory::reclaim_after,
 };
 
 /// Values in a moka cache, under one of its two policies.
@@ -114,12 +113,16 @@ impl<V: Send + Sync + 'static> Moka<V> {
     }
 }
 
+/// How long moka goes on counting an expired value before it gives its room back. Its clock is not
+/// ours: it must never be the first to say that something has expired.
+const RECLAIM_GRACE: Duration = Duration::from_secs(5);
+
 /// Gives expired values' room back.
 struct Reclaim(Arc<dyn Clock>);
 
 impl Reclaim {
     fn after(&self, deadline: Timestamp) -> Duration {
-        reclaim_after(deadline, self.0.now())
+        deadline.since(self.0.now()) + RECLAIM_GRACE
     }
 }
 

@@ -45,7 +45,8 @@ impl Removals {
         let key = text.as_bytes();
         let expires_at = now.after(RETENTION);
         let removed = Removed { key: key.into(), version, expires_at, reads: AtomicU8::new(0) };
-        let terms = Terms { weight: 1, expires_at, priority: EvictionPriority::Normal, group: 0 };
+        let (reclaim_at, priority) = (expires_at, EvictionPriority::Normal);
+        let terms = Terms { weight: 1, expires_at, reclaim_at, priority, group: 0 };
         self.0.insert(self.0.hash(key), |removed| *removed.key == *key, removed, terms, now);
     }
 

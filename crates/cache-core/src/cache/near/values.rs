@@ -66,7 +66,8 @@ impl<V: Send + Sync + 'static> Values<V> {
         match self {
             Self::Own(engine) => {
                 let expires_at = value.times().expires_at;
-                let terms = Terms { weight, expires_at, priority, group: 0 };
+                let reclaim_at = expires_at;
+                let terms = Terms { weight, expires_at, reclaim_at, priority, group: 0 };
                 engine.insert(engine.hash(key), |value| value.is_under(key), value, terms, now)
             }
             Self::Moka(moka) => moka.insert(text, value, weight),
@@ -97,19 +98,23 @@ impl<V: Send + Sync + 'static> Values<V> {
     }
 
     pub(super) fn usage(&self, bytes_max: u64, now: Timestamp) -> Usage {
-        let (entries, bytes, evictions) = match self {
+        let (entries, bytes, evictions, evicted) = match self {
             Self::Own(engine) => {
                 engine.sweep(now);
-                (engine.len(), engine.weight(), engine.counts().evicted())
+                let counts = engine.counts();
+                (engine.len(), engine.weight(), counts.evicted(), Some(counts.by_reason()))
             }
-            Self::Moka(moka) => moka.usage(),
+            Self::Moka(moka) => {
+                let (entries, bytes, evictions) = moka.usage();
+                (entries, bytes, evictions, None)
+            }
         };
         Usage {
             entries: Some(entries),
             bytes: Some(bytes),
             bytes_max: Some(bytes_max),
             evictions: Some(evictions),
-            evicted: None,
+            evicted,
         }
     }
 }
