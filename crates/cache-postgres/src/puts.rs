@@ -161,8 +161,8 @@ pub(crate) fn fill(puts: &[Put], positions: &[usize], now: Timestamp, moves: boo
 }
 
 /// A priority as the server keeps it.
-fn priority(_put: &Put) -> i16 {
-    1
+fn priority(put: &Put) -> i16 {
+    put.entry.priority as i16
 }
 
 /// About what the puts at `positions` take.

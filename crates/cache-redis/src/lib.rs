@@ -81,7 +81,7 @@
 //! An access rule for the user needs `~PREFIX:* &PREFIX:* +mget +get +getrange +set +unlink +pttl
 //! +evalsha +script|load +scan +info +ping +hello +auth +select +xadd +xread +publish +subscribe`.
 //! Where the tier evicts by itself ([`tracked_entries_max`](RedisConfig::tracked_entries_max)) also
-//! `+zadd +zrem +zcard +zscore +zpopmin +hget +hmget +hset +hdel +hincrby +hscan`.
+//! `+zadd +zrem +zcard +zscore +zcount +zpopmin +hget +hmget +hset +hdel +hincrby +hscan`.
 //! Without the right to `+xadd` changes are made all the same, and are gaps to the readers of the
 //! log; without `+publish +subscribe` who waits for a lease looks by itself.
 //!

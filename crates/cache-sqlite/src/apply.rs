@@ -7,11 +7,12 @@ use diesel::{OptionalExtension, QueryResult, RunQueryDsl, sqlite::SqliteConnecti
 
 use crate::{
     log, millis,
+    room::Room,
     sql::{
-        Acquire, Append, Fill, Floor, Insert, LastMark, LogState, RaiseFloor, Release, Remove,
-        Renew, SetLastMark, Trim,
+        Acquire, Append, Fill, Floor, Insert, LastMark, LogState, PinnedBytes, RaiseFloor, Release,
+        Remove, Renew, SetLastMark, Trim,
     },
-    victims::{Order, ROW_BYTES},
+    victims::{PINNED, ROW_BYTES},
 };
 
 /// The log is trimmed once for so many notices.
@@ -93,6 +94,8 @@ pub(crate) struct Transaction<'c> {
     notices_max: i64,
     /// Not 0: a value that is written again goes behind all others.
     moves: i64,
+    /// How many bytes of values may be pinned.
+    pinned_max: u64,
     first: i64,
     last: i64,
     /// Floors that were looked up already.
@@ -109,7 +112,7 @@ impl<'c> Transaction<'c> {
         now: Timestamp,
         retain_until: Timestamp,
         notices_max: i64,
-        order: Order,
+        room: &Room,
     ) -> QueryResult<Self> {
         let last = LastMark {}.get_result(connection)?;
         Ok(Self {
@@ -117,7 +120,8 @@ impl<'c> Transaction<'c> {
             now,
             retain_until: millis(retain_until),
             notices_max,
-            moves: i64::from(order.moves_what_is_written()),
+            moves: i64::from(room.order().moves_what_is_written()),
+            pinned_max: room.pinned_max(),
             first: last,
             last,
             floors: HashMap::new(),
@@ -173,7 +177,7 @@ impl<'c> Transaction<'c> {
             version: *version,
             expires_at: *expires_at,
             retain_until: self.retain_until,
-            priority: *priority,
+            priority: self.priority(*priority, record)?,
             record,
             moves: self.moves,
             floor: self.floor(key.namespace())?,
@@ -198,7 +202,7 @@ impl<'c> Transaction<'c> {
             seen,
             version: *version,
             expires_at: *expires_at,
-            priority: *priority,
+            priority: self.priority(*priority, record)?,
             record,
             moves: self.moves,
             floor,
@@ -260,6 +264,16 @@ impl<'c> Transaction<'c> {
             Trim { to: number - self.notices_max }.execute(self.connection)?;
         }
         Ok(())
+    }
+
+    /// Pinned counts as high once too much is pinned.
+    fn priority(&mut self, wanted: i64, record: &[u8]) -> QueryResult<i64> {
+        if wanted != PINNED {
+            return Ok(wanted);
+        }
+        let pinned: i64 = PinnedBytes {}.get_result(self.connection)?;
+        let fits = pinned.unsigned_abs() + record.len() as u64 <= self.pinned_max;
+        Ok(if fits { PINNED } else { PINNED - 1 })
     }
 
     fn end_of(&self, period: Duration) -> i64 {

@@ -59,6 +59,11 @@ impl Room {
         self.share = share.clamp(0.0, 1.0);
     }
 
+    /// How many bytes of values may be pinned: half of the room.
+    pub(crate) fn pinned_max(&self) -> u64 {
+        self.bytes_max / 2
+    }
+
     pub(crate) fn order(&self) -> Order {
         self.victims.order()
     }

@@ -272,6 +272,12 @@ statement! {
 }
 
 statement! {
+    /// How many bytes the pinned values have.
+    PinnedBytes {} () -> BigInt,
+    "SELECT pinned_bytes FROM totals"
+}
+
+statement! {
     /// Counts what was evicted.
     CountEvicted { bytes: i64, entries: i64, pressure: i64 } (bytes, entries, pressure) -> (),
     "UPDATE totals SET evicted_for_bytes = evicted_for_bytes + ?, \

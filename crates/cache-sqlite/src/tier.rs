@@ -185,7 +185,7 @@ impl SqliteTier {
             key,
             version,
             expires_at: millis(entry.expires_at),
-            priority: 1,
+            priority: entry.priority as i64,
             // The fence is a column.
             record: wire::encode_value(entry, 0),
         };

@@ -26,6 +26,9 @@ const RUN_LEN: usize = 16;
 /// those before it.
 const PRIORITIES: [i64; 4] = [0, 1, 2, 3];
 
+/// The priority of what is not evicted while there is anything else.
+pub(crate) const PINNED: i64 = 3;
+
 /// The usual priority.
 const NORMAL: i64 = 1;
 

@@ -240,10 +240,11 @@ impl Writer {
         self.connection.set_commit(if synced { Commit::Synced } else { Commit::Handed })?;
         let now = self.clock.now();
         let retain_until = now.after(self.fence_retention);
-        let (notices_max, order) = (self.notices_max, self.order());
-        self.connection.write(|connection| {
+        let notices_max = self.notices_max;
+        let Self { connection, room, .. } = self;
+        connection.write(|connection| {
             let mut transaction =
-                Transaction::new(connection, now, retain_until, notices_max, order)?;
+                Transaction::new(connection, now, retain_until, notices_max, room)?;
             let outcomes = jobs
                 .iter()
                 .map(|job| job.changes.iter().map(|change| transaction.apply(change)).collect())

@@ -5,8 +5,8 @@ mod support;
 use std::{sync::Arc, time::Duration};
 
 use cache_core::{
-    ByteSize, Clock, CodecId, Entry, Eviction, Key, ManualClock, PutOutcome, Shrink, Span, Tier,
-    TierExt, Ttl,
+    ByteSize, Clock, CodecId, Entry, Eviction, EvictionPriority, Key, ManualClock, PutOutcome,
+    Shrink, Span, Tier, TierExt, Ttl,
 };
 use cache_sqlite::{SqliteConfig, SqliteTier};
 use support::{entry, key};
@@ -208,6 +208,31 @@ async fn a_tier_that_is_told_to_shrink_does_and_grows_again_when_it_may() {
         ground.put(&tier, &i.to_string(), HOUR).await;
     }
     assert!(left(&tier, 240).await.len() >= 85);
+}
+
+#[tokio::test]
+async fn what_is_of_low_priority_goes_first_and_what_is_pinned_last() {
+    for policy in ["fifo", "ttl", "s3-fifo"] {
+        let ground = Ground::new();
+        let tier = ground.tier(policy);
+        let priorities = ["high", "normal", "pinned", "low"];
+        for i in 0..100 {
+            let priority = priorities[i / 25].parse::<EvictionPriority>().unwrap();
+            let entry = entry("v", &ground.clock).with_priority(priority);
+            tier.put(key(&i.to_string()), entry).await.unwrap();
+        }
+        for (share, expected) in [(0.75, 0..75), (0.5, 0..50)] {
+            tier.shrink_to(share).await.unwrap();
+            let left = found(&tier, 100).await;
+            assert!(left.iter().filter(|i| **i >= 75).count() <= 5, "{policy}: {left:?}");
+            let kept = expected.filter(|i| !(25..50).contains(i) || share > 0.5);
+            let missing = kept.filter(|i| !left.contains(i)).count();
+            assert!(missing <= 5, "{policy}: {left:?}");
+        }
+        tier.shrink_to(0.2).await.unwrap();
+        let left = found(&tier, 100).await;
+        assert!(left.iter().all(|i| (50..75).contains(i)), "{policy}: {left:?}");
+    }
 }
 
 #[tokio::test]

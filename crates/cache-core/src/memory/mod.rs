@@ -367,12 +367,13 @@ impl Tier for MemoryTier {
 
     async fn usage(&self) -> Result<Usage> {
         self.records.sweep(self.clock.now());
+        let counts = self.records.counts();
         Ok(Usage {
             entries: Some(self.records.len()),
             bytes: Some(self.records.weight()),
             bytes_max: Some(self.config.capacity),
-            evictions: Some(self.records.counts().evicted()),
-            evicted: Some(self.records.counts().by_bound()),
+            evictions: Some(counts.evicted()),
+            evicted: Some(counts.by_bound()),
         })
     }
 

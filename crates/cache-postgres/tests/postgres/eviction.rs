@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use cache_core::{
-    ByteSize, Clock, CodecId, Entry, Eviction, Key, PressureGauge, Put, PutOutcome, Shrink, Span,
-    Tier, TierExt, Ttl, Usage,
+    ByteSize, Clock, CodecId, Entry, Eviction, EvictionPriority, Key, PressureGauge, Put,
+    PutOutcome, Shrink, Span, Tier, TierExt, Ttl, Usage,
 };
 use cache_postgres::{PostgresConfig, PostgresTier};
 
@@ -148,6 +148,26 @@ async fn what_was_evicted_still_refuses_a_fill_from_before_it_was_written() {
     place.clock.advance(Duration::from_secs(61));
     tier.sweep().await.unwrap();
     assert_eq!(place.number("SELECT count(*) FROM entries WHERE record IS NULL").await, 0);
+}
+
+#[tokio::test]
+async fn what_is_of_low_priority_goes_first_and_what_is_pinned_last() {
+    let Some(place) = Place::from_env() else { return };
+    let tier = tier(&place, "fifo").await;
+    let priorities = ["high", "normal", "pinned", "low"];
+    for i in 0..100 {
+        let priority = priorities[i / 25].parse::<EvictionPriority>().unwrap();
+        tier.put(key(&i.to_string()), place.entry("v").with_priority(priority)).await.unwrap();
+    }
+    for (share, kept) in [(0.79, 0..75), (0.53, 0..25), (0.53, 50..75)] {
+        tier.shrink_to(share).await.unwrap();
+        let left = found(&tier, 100).await;
+        assert!(kept.clone().all(|i| left.contains(&i)), "{kept:?}: {left:?}");
+        assert!(left.iter().all(|i| *i < 75), "{left:?}");
+    }
+    tier.shrink_to(0.2).await.unwrap();
+    let left = found(&tier, 100).await;
+    assert!(left.iter().all(|i| (50..75).contains(i)), "{left:?}");
 }
 
 #[tokio::test]

@@ -7,10 +7,11 @@ for i = 1, #ARGV - 5, 2 do
   local name, reads = ARGV[i], tonumber(ARGV[i + 1])
   local before = tonumber(redis.call('ZSCORE', order, name) or nil)
   if before then
-    local score = next_number()
+    local class, score = math.floor(before / CLASS), next_number()
     if policy == 'frequency' then
-      score = math.min(math.floor(before / WORD) + reads, 1048575) * WORD + score % WORD
+      score = math.min(math.floor(before % CLASS / WORD) + reads, 131071) * WORD + score % WORD
     end
+    score = class * CLASS + score
     redis.call('ZADD', order, 'XX', string.format('%.0f', score), name)
   end
 end

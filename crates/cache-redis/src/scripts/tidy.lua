@@ -8,7 +8,7 @@ for i = 1, #KEYS - TRACK_KEYS do
   local key = KEYS[i]
   local mark, header = read(key)
   local is_there = false
-  if mark and string.byte(header, 2) % 128 == 1 then
+  if mark and string.byte(header, 2) % 32 == 1 then
     local name = string.sub(key, #prefix + 1)
     local floor, last = open(prefix .. string.match(name, '^[^:]*'), 0)
     is_there = is_live(mark, floor, last) and mark_at(header, 49) > now

@@ -43,6 +43,20 @@ local function tables_size(entries)
   return 40 * buckets
 end
 
+-- Scores of one priority lie side by side, and those of what goes first are below 0: low, normal,
+-- high, pinned, by the two bits that a record has for it.
+local CLASS = 1125899906842624 -- 2^50
+local CLASS_OF = { [0] = 0, -1, 1, 2 }
+
+-- The class of a record with this byte for its kind. Beyond half of the entries none is pinned.
+local function class_of(kind)
+  local class = CLASS_OF[math.floor(kind % 128 / 32)]
+  if class == 2 and redis.call('ZCOUNT', order, 2 * CLASS, '+inf') >= entries_max / 2 then
+    return 1
+  end
+  return class
+end
+
 local function next_number()
   return redis.call('HINCRBY', counts, 'number', 1)
 end
@@ -58,7 +72,7 @@ local function score_of(name, expires_at, before)
     return tonumber(string.sub(redis.sha1hex(name .. number), 1, 8), 16)
   elseif policy == 'frequency' then
     local reads = before and math.floor(before / WORD) + 1 or 0
-    return math.min(reads, 1048575) * WORD + number % WORD
+    return math.min(reads, 131071) * WORD + number % WORD
   end
   return number
 end
@@ -91,7 +105,7 @@ end
 -- Answers whether it was a value that somebody could have read.
 local function give_up(key, retain_until)
   local mark, header = read(key)
-  if not mark or string.byte(header, 2) % 128 ~= 1 then
+  if not mark or string.byte(header, 2) % 32 ~= 1 then
     return false
   end
   local name = string.sub(key, #prefix + 1)
@@ -146,7 +160,7 @@ end
 
 -- Notes a record that was written under `key`. `was_there`: in the place of another one. Room for
 -- one that was not is made before it counts, or it would itself be the first to go.
-local function track(key, len, expires_at, retain_until, was_there)
+local function track(key, kind, len, expires_at, retain_until, was_there)
   local name = string.sub(key, #prefix + 1)
   local bytes = size_of(key, len)
   if not was_there then
@@ -154,8 +168,10 @@ local function track(key, len, expires_at, retain_until, was_there)
     evict(64, bytes, 1)
   end
   local before = was_there and tonumber(redis.call('ZSCORE', order, name) or nil) or nil
+  before = before and before % CLASS
   local bytes_before = facts_of(name) or 0
-  redis.call('ZADD', order, string.format('%.0f', score_of(name, expires_at, before)), name)
+  local score = class_of(kind) * CLASS + score_of(name, math.min(expires_at, CLASS - 1), before)
+  redis.call('ZADD', order, string.format('%.0f', score), name)
   redis.call('HSET', known_of, name, string.format('%.0f %.0f', bytes, retain_until))
   redis.call('HINCRBY', counts, 'bytes', bytes - bytes_before)
 end

@@ -124,8 +124,8 @@ for i = 1, changes do
       if kind == 'put' then
         retain_until = tonumber(ARGV[3]) + retention
       end
-      local was_value = header and string.byte(header, 2) % 128 == 1
-      track(key, #record, mark_at(tail, 31), retain_until, was_value)
+      local was_value = header and string.byte(header, 2) % 32 == 1
+      track(key, string.byte(head, 2), #record, mark_at(tail, 31), retain_until, was_value)
     else
       untrack(key)
     end

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use bb8_redis::redis;
 use cache_core::{
-    ByteSize, Clock, CodecId, Condition, Entry, Eviction, Fence, Key, ManualClock, Namespace,
-    PressureGauge, Put, PutOutcome, Shrink, Tier, TierExt, Ttl, Version,
+    ByteSize, Clock, CodecId, Condition, Entry, Eviction, EvictionPriority, Fence, Key,
+    ManualClock, Namespace, PressureGauge, Put, PutOutcome, Shrink, Tier, TierExt, Ttl, Version,
 };
 use cache_redis::{RedisConfig, RedisTier};
 
@@ -225,6 +225,31 @@ async fn what_is_not_there_any_more_is_forgotten_and_takes_nobodys_place() {
     let expected: Vec<usize> = (0..50).chain(100..150).collect();
     assert_eq!(left(&tier, 150).await, expected);
     assert_eq!(tier.usage().await.unwrap().evictions, Some(0));
+}
+
+#[tokio::test]
+async fn what_is_of_low_priority_goes_first_and_what_is_pinned_last() {
+    let Some(ground) = Ground::start("priorities in Redis") else { return };
+    for policy in ["fifo", "lfu"] {
+        let config = RedisConfig { prefix: policy.to_owned(), ..ground.config(policy) };
+        let tier = ground.connect(&config).await;
+        let priorities = ["high", "normal", "pinned", "low"];
+        for i in 0..100 {
+            let priority = priorities[i / 25].parse::<EvictionPriority>().unwrap();
+            let entry = ground.entry(10, HOUR).with_priority(priority);
+            tier.put(key(i), entry).await.unwrap();
+        }
+        // Being read changes nothing of it.
+        left(&tier, 100).await;
+        for (share, expected) in [
+            (0.75, (0..75).collect::<Vec<_>>()),
+            (0.5, (0..25).chain(50..75).collect()),
+            (0.25, (50..75).collect()),
+        ] {
+            tier.shrink_to(share).await.unwrap();
+            assert_eq!(left(&tier, 100).await, expected, "{policy}");
+        }
+    }
 }
 
 #[tokio::test]
