@@ -94,6 +94,7 @@ Examples:
   cache-cli clear price --yes
   cache-cli watch --for 1m                     what processes tell one another of changes
   cache-cli simulate reads.csv --html curves.html   which policy and size suits these reads
+  cache-cli record on run/reads --sample 0.05   have running caches log their reads
   cache-cli --redis-url redis://127.0.0.1 --database-url postgres://127.0.0.1/cache doctor
   cache-cli completions bash > ~/.local/share/bash-completion/completions/cache-cli";
 
@@ -110,21 +111,22 @@ Settings, each in the TOML file, as an environment variable, or both (the variab
 a flag most):
   cache_warming_enabled            CACHE_WARMING_ENABLED            true: `warm --watch` may run
   cache_warming_interval_seconds   CACHE_WARMING_INTERVAL_SECONDS   300, at least so often
-  cache_eviction_policy            CACHE_EVICTION_POLICY            lru, lfu, ttl or fifo (*)
-  cache_max_tracked_entries        CACHE_MAX_TRACKED_ENTRIES        10000 (*)
-  cache_memory_pressure_threshold  CACHE_MEMORY_PRESSURE_THRESHOLD  0.9 (*)
+  cache_eviction_policy            CACHE_EVICTION_POLICY            s3-fifo-adaptive (*)
+  cache_max_tracked_entries        CACHE_MAX_TRACKED_ENTRIES        10000: of Redis (+)
+  cache_memory_pressure_threshold  CACHE_MEMORY_PRESSURE_THRESHOLD  0.9: of a tier's room
   ttl                              CACHE_TTL                        \"5m\": of a value put without one
   max_stale                        CACHE_MAX_STALE                  \"0s\": served so long after that
   embedded                         CACHE_EMBEDDED                   true: SQLite, if no PostgreSQL
   [near]      bytes_max, ttl                  CACHE_NEAR__BYTES_MAX and so on
-  [redis]     url, prefix, pool_size, patience, log, log_len_max, ...
+  [redis]     url, prefix, pool_size, patience, log, eviction, tracked_entries_max, ...
                                               CACHE_REDIS__URL, or REDIS_URL
-  [postgres]  url, schema, pool_size, patience, log, log_poll, log_retention, log_len_max, ...
+  [postgres]  url, schema, pool_size, patience, log, bytes_max, entries_max, eviction, ...
                                               CACHE_POSTGRES__URL, or DATABASE_URL
-  [sqlite]    path, bytes_max, log_poll, ...  CACHE_SQLITE__PATH
+  [sqlite]    path, bytes_max, entries_max, eviction, ...   CACHE_SQLITE__PATH
   [warm]      source, keys, kind, ttl, concurrency, ...     CACHE_WARM__SOURCE
-  (*) Checked and recorded, not in effect in this version: the near tier evicts by TinyLFU within
-  its bytes. `doctor` says which settings are in effect.
+  (*) What gives way in each tier that is full: lru, lfu, lfu-aging, fifo, ttl, s3-fifo,
+  s3-fifo-adaptive, sieve, w-tinylfu, arc or random. `doctor` says how each tier follows it.
+  (+) Where the cache evicts by itself: by fifo, ttl and random, or if tracked_entries_max is set.
   Times are written as \"250ms\", \"30s\" or \"1h 30m\", sizes as \"64MiB\".";
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod completions;
 mod doctor;
 mod get;
 mod put;
+mod record;
 mod remove;
 mod simulate;
 mod stats;
@@ -34,6 +35,7 @@ pub(crate) enum Command {
     Watch(watch::Watch),
     Stats(stats::Stats),
     Simulate(simulate::Simulate),
+    Record(record::Record),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
 }
@@ -71,6 +73,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit> {
         Command::Watch(command) => command.run(&context).await,
         Command::Stats(command) => command.run(&context).await,
         Command::Simulate(command) => command.run(&context).await,
+        Command::Record(command) => command.run(&context),
         Command::Doctor(command) => command.run(&context).await,
         Command::Completions(command) => command.run(),
     }

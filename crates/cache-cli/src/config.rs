@@ -7,13 +7,13 @@ mod layer;
 
 use std::{collections::BTreeMap, fmt, path::PathBuf};
 
-use cache_core::{ByteSize, Error, ErrorKind, Result, ServerUrl, Span, TTL_MAX, Ttl};
+use cache_core::{ByteSize, Error, ErrorKind, Eviction, Result, ServerUrl, Span, TTL_MAX, Ttl};
 use cache_postgres::PostgresConfig;
 use cache_redis::RedisConfig;
 use cache_sqlite::SqliteConfig;
 use cache_warmer::DataKind;
 use figment::Figment;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use self::layer::Layer;
 use crate::{
@@ -31,13 +31,13 @@ pub(crate) struct Config {
     /// How often `warm --watch` warms.
     #[serde(default = "defaults::warming_interval_seconds")]
     pub(crate) cache_warming_interval_seconds: u64,
-    /// Recorded and checked; not in effect in this version.
+    /// Which entry gives way, in every tier that does not say otherwise itself.
     #[serde(default)]
-    pub(crate) cache_eviction_policy: EvictionPolicy,
-    /// Recorded and checked; not in effect in this version.
+    pub(crate) cache_eviction_policy: Eviction,
+    /// How many entries of Redis the cache notes, where it evicts there by itself.
     #[serde(default = "defaults::max_tracked_entries")]
     pub(crate) cache_max_tracked_entries: u64,
-    /// Recorded and checked; not in effect in this version.
+    /// From which part of its room on a tier is under pressure.
     #[serde(default = "defaults::memory_pressure_threshold")]
     pub(crate) cache_memory_pressure_threshold: f64,
     /// How long a value is fresh that is put without a time of its own.
@@ -105,21 +105,6 @@ pub(crate) struct WarmConfig {
     pub(crate) deadline: Option<Span>,
 }
 
-/// Which entry gives way when there is no room.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum EvictionPolicy {
-    /// The one that was not used for longest.
-    #[default]
-    Lru,
-    /// The one that was used least often.
-    Lfu,
-    /// The one that expires first.
-    Ttl,
-    /// The oldest.
-    Fifo,
-}
-
 /// Where a configuration was found.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Found {
@@ -170,8 +155,33 @@ impl Config {
         let figment = layers.fold(Figment::new(), Figment::merge);
         let mut config: Self = figment.extract().map_err(faults::explain)?;
         config.found = Found { file, ignored: environment.ignored };
+        config.set_policy(&figment);
         config.check(flags)?;
         Ok(config)
+    }
+
+    /// Has each tier evict by `cache_eviction_policy`, unless its own section names a policy. In
+    /// Redis the cache does so itself where the server has no such policy.
+    fn set_policy(&mut self, figment: &Figment) {
+        let names_none =
+            |section: &str| figment.find_value(&format!("{section}.eviction")).is_err();
+        let policy = self.cache_eviction_policy;
+        if let Some(redis) = &mut self.redis {
+            if names_none("redis") {
+                redis.eviction = policy;
+            }
+            let is_foreign =
+                matches!(redis.eviction, Eviction::Fifo | Eviction::Ttl | Eviction::Random);
+            if is_foreign && redis.tracked_entries_max.is_none() {
+                redis.tracked_entries_max = Some(self.cache_max_tracked_entries);
+            }
+        }
+        if let Some(postgres) = self.postgres.as_mut().filter(|_| names_none("postgres")) {
+            postgres.eviction = policy;
+        }
+        if let Some(sqlite) = self.sqlite.as_mut().filter(|_| names_none("sqlite")) {
+            sqlite.eviction = policy;
+        }
     }
 
     /// The time to live of a value that is put without one.
@@ -238,17 +248,6 @@ impl Flags {
 impl Default for NearConfig {
     fn default() -> Self {
         Self { bytes_max: ByteSize::mib(64), ttl: Span(TTL_MAX) }
-    }
-}
-
-impl fmt::Display for EvictionPolicy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Lru => "lru",
-            Self::Lfu => "lfu",
-            Self::Ttl => "ttl",
-            Self::Fifo => "fifo",
-        })
     }
 }
 

@@ -37,7 +37,12 @@ impl<'a> Backend<'a> {
     async fn connect(self, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Tier>> {
         let clock = Arc::clone(clock);
         Ok(match self {
-            Self::Redis(config) => RedisTier::connect(config, clock).await?,
+            Self::Redis(config) => {
+                // `connect` would also say how the server evicts, at each command; `doctor` does.
+                let tier = RedisTier::connect_lazy(config, clock)?;
+                tier.ping().await?;
+                tier
+            }
             Self::Postgres(config) => PostgresTier::connect(config, clock).await?,
             Self::Sqlite(config) => SqliteTier::with_config(config, clock)?,
         })
@@ -89,6 +94,7 @@ impl Session {
         let near = &self.config.near;
         let builder = Cache::builder(namespace)
             .near(near.bytes_max)
+            .near_eviction(self.config.cache_eviction_policy)
             .near_ttl(near.ttl.0)
             .ttl(ttl.fresh)
             .max_stale(ttl.stale)

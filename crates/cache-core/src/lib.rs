@@ -17,6 +17,7 @@ mod gather;
 mod key;
 mod layers;
 mod lease;
+mod live_curve;
 mod load_limit;
 mod memory;
 mod pressure;
@@ -60,6 +61,7 @@ pub use layers::{
     breaker, guard, limit, patience, retry, timeout,
 };
 pub use lease::{LeaseToken, Leases, MemoryLeases};
+pub use live_curve::{CurvePoint, CurveStats, LiveCurve};
 pub use load_limit::{LoadLimit, LoadLimitConfig, LoadLimitStats, LoadPermit, Priority};
 pub use memory::MemoryTier;
 pub use pressure::{

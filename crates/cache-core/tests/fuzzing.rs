@@ -6,7 +6,8 @@ use cache_core::testkit::fuzzing::{self, Target};
 
 const MUTATIONS: usize = 200_000;
 
-const TARGETS: [(&str, Target); 5] = [
+const TARGETS: [(&str, Target); 6] = [
+    ("logs", fuzzing::logs),
     ("names", fuzzing::names),
     ("payloads", fuzzing::payloads),
     ("sessions", fuzzing::sessions),
@@ -22,6 +23,11 @@ fn run(name: &str) {
     let (_, target) = TARGETS.iter().find(|(known, _)| *known == name).expect("it is a target");
     let seeds = fuzzing::corpus(&directory("corpus").join(name)).expect("a target has a corpus");
     fuzzing::run(*target, &seeds, MUTATIONS);
+}
+
+#[test]
+fn access_logs_from_outside_end_well() {
+    run("logs");
 }
 
 #[test]

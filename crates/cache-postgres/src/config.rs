@@ -62,8 +62,8 @@ pub struct PostgresConfig {
     #[serde(default)]
     pub entries_max: Option<u64>,
     /// Which values give way. `fifo`, `ttl`, `lru` and `lfu` are followed as exactly as the clocks of
-    /// the processes and the notes on reads allow, and `random` too; `lfu-aging` counts reads the
-    /// less the longer ago the last of them was. The others are approximated: what was not read since
+    /// the processes and the notes on reads allow, and `random` too; `lfu-aging` (as which
+    /// `w-tinylfu` counts) counts reads the less the longer ago the last of them was. The others are approximated: what was not read since
     /// the last eviction goes, first in first out, and the rest gets a second chance.
     #[serde(default)]
     pub eviction: Eviction,

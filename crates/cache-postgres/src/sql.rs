@@ -466,15 +466,18 @@ statements! {
         seen AS MATERIALIZED (SELECT e.key, e.expires_at, e.record IS NOT NULL AS is_value, \
                 e.arrived, e.priority, r.last_read, COALESCE(r.reads, 0) AS reads, \
                 octet_length(e.key) AS k, octet_length(e.namespace) AS n, \
-                COALESCE(octet_length(e.record), 0) AS len \
-            FROM entries AS e LEFT JOIN reads AS r \
+                COALESCE(octet_length(e.record), 0) AS len, \
+                CASE WHEN a.read_before > 0 AND e.arrived >= a.read_before \
+                    THEN 1e15 ELSE 0 END AS newcomer \
+            FROM asked AS a CROSS JOIN entries AS e LEFT JOIN reads AS r \
                 ON ? AND r.key = e.key AND r.last_read >= e.arrived \
             WHERE e.ctid >= ?::tid AND e.ctid < ?::tid), \
         ranked AS MATERIALIZED (SELECT s.key, s.expires_at, s.is_value, \
                 CASE WHEN s.expires_at <= a.now THEN -1 ELSE s.priority END::smallint AS class, \
                 CASE a.by WHEN 1 THEN s.arrived WHEN 2 THEN s.expires_at WHEN 3 THEN random() \
-                    WHEN 4 THEN GREATEST(s.arrived, s.last_read) WHEN 5 THEN s.reads \
-                    WHEN 6 THEN s.reads / (1 + (a.now - s.last_read) / 60000.0) \
+                    WHEN 4 THEN GREATEST(s.arrived, s.last_read) WHEN 5 THEN s.reads + s.newcomer \
+                    WHEN 6 THEN COALESCE(s.reads / (1 + (a.now - s.last_read) / 60000.0), 0) \
+                        + s.newcomer \
                     ELSE CASE WHEN s.last_read >= a.read_before THEN 1 ELSE 0 END \
                     END::double precision AS first, \
                 CASE a.by WHEN 7 THEN s.arrived \

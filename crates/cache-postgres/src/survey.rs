@@ -18,7 +18,8 @@ pub(crate) enum Order {
     Chance = 3,
     /// Read or written longest ago.
     Recency = 4,
-    /// Read least; then longest ago.
+    /// Read least; then longest ago. What came since the last look has had no time to be read, and
+    /// goes last.
     Frequency = 5,
     /// The same, where reads count less the longer ago the last of them was.
     AgingFrequency = 6,
@@ -34,7 +35,7 @@ impl Order {
             Eviction::Random => Self::Chance,
             Eviction::Lru => Self::Recency,
             Eviction::Lfu => Self::Frequency,
-            Eviction::AgingLfu => Self::AgingFrequency,
+            Eviction::AgingLfu | Eviction::WTinyLfu => Self::AgingFrequency,
             // S3-FIFO, SIEVE, ARC, and what may come.
             _ => Self::SecondChance,
         }

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use cache_core::{ByteSize, Error, ErrorKind, Result, ServerUrl, Span, TTL_MAX};
+use cache_core::{ByteSize, Error, ErrorKind, Eviction, Result, ServerUrl, Span, TTL_MAX};
 use serde::{Deserialize, Serialize};
 
 /// The longest string that Redis takes, less room for a header.
@@ -71,6 +71,24 @@ pub struct RedisConfig {
     /// that is away while more than these are made drops its copies when it comes back.
     #[serde(default = "defaults::log_len_max")]
     pub log_len_max: u64,
+    /// Which entries give way. The server evicts by its own `maxmemory-policy`, and a log line at
+    /// the start says when that is another; with
+    /// [`tracked_entries_max`](Self::tracked_entries_max) the tier does it itself. Then `fifo`,
+    /// `ttl`, `lru`, `lfu` and `random` are followed to the letter, as far as reads are noted;
+    /// `lfu-aging` and `w-tinylfu` count as `lfu`, the others as `lru`.
+    #[serde(default)]
+    pub eviction: Eviction,
+    /// How many entries the tier holds at most, 1 to 100,000,000: it notes them all in Redis, in the
+    /// order in which they go, which costs about 300 bytes and three times the key for each. For
+    /// what the server has no policy for, or a server whose policy may not be changed. Nothing: the
+    /// server evicts. All that share a prefix have the same.
+    #[serde(default)]
+    pub tracked_entries_max: Option<u64>,
+    /// How many bytes the entries take at most, with what is noted of them, where the tier evicts;
+    /// nothing: as many as they are. Tombstones of what was inserted lately and has given way come
+    /// on top, for [`fence_retention`](Self::fence_retention), and the log.
+    #[serde(default)]
+    pub tracked_bytes_max: Option<ByteSize>,
 }
 
 /// Whether the tier keeps a [log](cache_core::Log) of its changes.
@@ -101,6 +119,9 @@ impl RedisConfig {
             patience: defaults::patience(),
             log: LogMode::default(),
             log_len_max: defaults::log_len_max(),
+            eviction: Eviction::default(),
+            tracked_entries_max: None,
+            tracked_bytes_max: None,
         }
     }
 
@@ -130,6 +151,18 @@ impl RedisConfig {
         if !(1_000..=100_000_000).contains(&self.log_len_max) {
             let wanted = "a number from 1000 to 100000000";
             return Err(fault("redis.log_len_max", self.log_len_max, wanted));
+        }
+        if let Some(entries) = self.tracked_entries_max
+            && !(1..=100_000_000).contains(&entries)
+        {
+            let wanted = "a number from 1 to 100000000, or leave it out";
+            return Err(fault("redis.tracked_entries_max", entries, wanted));
+        }
+        if let Some(bytes) = self.tracked_bytes_max
+            && (bytes < ByteSize::mib(1) || self.tracked_entries_max.is_none())
+        {
+            let wanted = "a size from \"1MiB\", together with `redis.tracked_entries_max`";
+            return Err(fault("redis.tracked_bytes_max", bytes, wanted));
         }
         if self.payload_len_max > PAYLOAD_LEN_LIMIT {
             let wanted = "a size of at most \"511MiB\"";
@@ -241,6 +274,11 @@ mod tests {
             (RedisConfig { patience: Span::secs(11), ..good() }, "redis.patience"),
             (RedisConfig { log_len_max: 999, ..good() }, "redis.log_len_max"),
             (RedisConfig { log_len_max: 100_000_001, ..good() }, "redis.log_len_max"),
+            (RedisConfig { tracked_entries_max: Some(0), ..good() }, "redis.tracked_entries_max"),
+            (
+                RedisConfig { tracked_bytes_max: Some(ByteSize::mib(2)), ..good() },
+                "redis.tracked_bytes_max",
+            ),
             (
                 RedisConfig { payload_len_max: ByteSize::mib(512), ..good() },
                 "redis.payload_len_max",

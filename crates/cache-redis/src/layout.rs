@@ -8,6 +8,7 @@
 //! | `prefix:~log` | the log, a stream |
 //! | `prefix:~log:end` | the id of the log's last entry, a space, and what the scripts count |
 //! | `prefix:~log:beat` | there for a moment after a beat |
+//! | `prefix:~order`, `prefix:~tracked`, `prefix:~tracked:counts` | see [`tracker`](crate::tracker) |
 //!
 //! Neither prefix nor namespace holds a colon or a glob character, so no record's key is a control
 //! key, and the pattern `prefix:namespace:*` matches the records of one namespace exactly. No name
@@ -38,6 +39,10 @@ impl Layout {
     /// The keys of the log: the stream, and where it ends.
     pub(crate) fn log(&self) -> [Name<'_>; 2] {
         [self.control("~log"), self.control("~log:end")]
+    }
+
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     /// What lasts for a moment after a beat.

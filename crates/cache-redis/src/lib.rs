@@ -80,6 +80,8 @@
 //!
 //! An access rule for the user needs `~PREFIX:* &PREFIX:* +mget +get +getrange +set +unlink +pttl
 //! +evalsha +script|load +scan +info +ping +hello +auth +select +xadd +xread +publish +subscribe`.
+//! Where the tier evicts by itself ([`tracked_entries_max`](RedisConfig::tracked_entries_max)) also
+//! `+zadd +zrem +zcard +zscore +zpopmin +hget +hmget +hset +hdel +hincrby +hscan`.
 //! Without the right to `+xadd` changes are made all the same, and are gaps to the readers of the
 //! log; without `+publish +subscribe` who waits for a lease looks by itself.
 //!
@@ -97,21 +99,25 @@
 mod config;
 mod connection;
 mod error;
+mod fit;
 mod health;
 mod inspect;
 mod layout;
 mod lease;
 mod log;
 mod marks;
+mod notes;
 mod scripts;
 mod single;
 mod store;
 mod sweep;
 mod tier;
+mod tracker;
 mod waiting;
 mod write;
 
 pub use config::{LogMode, RedisConfig};
+pub use fit::Disagreement;
 pub use inspect::RedisReport;
 pub use scripts::INVALIDATE_SCRIPT;
 pub use tier::RedisTier;

@@ -26,7 +26,17 @@ macro_rules! script {
 /// Makes control keys that are missing.
 pub(crate) static OPEN: LazyLock<Script> = script!("common", "open");
 /// Carries out puts and removals.
-pub(crate) static WRITE: LazyLock<Script> = script!("common", "log", "record", "write");
+pub(crate) static WRITE: LazyLock<Script> =
+    script!("common", "log", "record", "untracked", "write");
+/// The same, noting what may be evicted, and evicting.
+pub(crate) static WRITE_TRACKED: LazyLock<Script> =
+    script!("common", "log", "record", "track", "write");
+/// Evicts.
+pub(crate) static EVICT: LazyLock<Script> = script!("common", "record", "track", "evict");
+/// Moves records that were read.
+pub(crate) static READS: LazyLock<Script> = script!("common", "record", "track", "reads");
+/// Forgets records that are not there any more.
+pub(crate) static TIDY: LazyLock<Script> = script!("common", "record", "track", "tidy");
 /// Clears a namespace.
 pub(crate) static CLEAR: LazyLock<Script> = script!("common", "log", "clear");
 /// Gives up a namespace that has lost data.

@@ -16,7 +16,8 @@ use crate::{
     log::{Scribe, write_name},
     marks::Marks,
     scripts::{self, Script},
-    write::{self, Answer, Change, Circumstances},
+    tracker::Tracker,
+    write::{self, Answer, Change, Circumstances, Left},
 };
 
 /// The largest mark that a namespace starts with. It leaves room for more changes than there will
@@ -36,6 +37,8 @@ pub(crate) struct Store {
     pub(crate) server: Arc<Server>,
     scribe: Scribe,
     marks: Marks,
+    /// Nothing where the server evicts.
+    pub(crate) tracker: Option<Tracker>,
 }
 
 impl Store {
@@ -45,8 +48,9 @@ impl Store {
         clock: Arc<dyn Clock>,
         server: Arc<Server>,
         scribe: Scribe,
+        tracker: Option<Tracker>,
     ) -> Self {
-        Self { info, layout, clock, server, scribe, marks: Marks::default() }
+        Self { info, layout, clock, server, scribe, marks: Marks::default(), tracker }
     }
 
     /// Looks up `keys` in one command, which sees them all as they are at one moment.
@@ -70,11 +74,20 @@ impl Store {
         let controls = self.controls(&namespaces, &met, &controls).await?;
         let now = self.clock.now();
         let found = places.into_iter().zip(records);
-        Ok(found.map(|(place, record)| self.judge(controls[place], record, now)).collect())
+        let found: Vec<Lookup> =
+            found.map(|(place, record)| self.judge(controls[place], record, now)).collect();
+        if let Some(tracker) = &self.tracker {
+            let read = keys.iter().zip(&found).filter(|(_, lookup)| lookup.entry.is_some());
+            tracker.note(read.map(|(key, _)| key), now);
+        }
+        Ok(found)
     }
 
     /// Carries out `puts` in their order.
     pub(crate) async fn put(&self, puts: &[Put]) -> Result<Vec<PutOutcome>> {
+        if let Some(tracker) = &self.tracker {
+            self.tend(tracker).await;
+        }
         let mut outcomes = vec![PutOutcome::Skipped; puts.len()];
         let (mut places, mut changes) = (Vec::new(), Vec::new());
         for (place, put) in puts.iter().enumerate() {
@@ -107,6 +120,7 @@ impl Store {
             now: self.clock.now(),
             scribe: &self.scribe,
             marks: &self.marks,
+            tracker: self.tracker.as_ref(),
             seed: self.seed(),
         };
         let mut outcomes = Vec::with_capacity(changes.len());
@@ -120,11 +134,17 @@ impl Store {
     }
 
     async fn make(&self, call: &write::Call<'_>) -> Result<Vec<PutOutcome>> {
-        let answer = scripts::WRITE.run(&self.server, &call.command).await?;
+        let answer = call.script.run(&self.server, &call.command).await?;
         match call.answer(answer)? {
-            Answer::Done(outcomes, marks) => {
+            Answer::Done(outcomes, marks, left) => {
                 for (namespace, mark) in marks {
                     self.meet(namespace, mark);
+                }
+                if let (Left::Evict, Some(tracker)) = (left, &self.tracker) {
+                    // What was written is written; the next write goes on with it.
+                    if let Err(error) = self.evict(tracker).await {
+                        tracing::warn!(%error, "could not evict in Redis");
+                    }
                 }
                 Ok(outcomes)
             }

@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc};
 use async_trait::async_trait;
 use bb8_redis::redis;
 use cache_core::{
-    Clock, Durability, Gather, Key, Leases, Log, Lookup, Namespace, Put, PutOutcome, Removal,
-    Result, Scope, SystemClock, Tier, TierInfo, Usage, check_batch,
+    Clock, Durability, Gather, Key, Leases, Log, Lookup, Namespace, Pressure, PressureGauge, Put,
+    PutOutcome, Removal, Result, Scope, Shrink, SystemClock, Tier, TierInfo, Usage, check_batch,
 };
 use futures::future::try_join;
 
@@ -14,12 +14,14 @@ use crate::{
     config::{LogMode, RedisConfig},
     connection::Server,
     error::{Access, expect},
+    fit::Disagreement,
     layout::Layout,
     lease::RedisLeases,
     log::{RedisLog, Scribe},
     single::{Puts, Reads, Removals},
     store::Store,
     sweep::Sweeper,
+    tracker::Tracker,
     write::Change,
 };
 
@@ -68,6 +70,13 @@ impl RedisTier {
     pub async fn connect(config: &RedisConfig, clock: Arc<dyn Clock>) -> Result<Arc<Self>> {
         let tier = Self::connect_lazy(config, clock)?;
         tier.ping().await?;
+        // Who may not ask is told nothing.
+        if let Ok(report) = tier.inspect().await
+            && let Some(disagreement) = report.disagreement(config)
+        {
+            let Disagreement { found, change } = disagreement;
+            tracing::warn!(tier = %config.name, found, change, "Redis does not evict as it is set");
+        }
         Ok(tier)
     }
 
@@ -81,18 +90,22 @@ impl RedisTier {
         config.validate()?;
         let server = Arc::new(Server::new(config)?);
         let layout = Layout::new(config.prefix.clone());
+        // A value must leave room for others.
+        let payload_len_max = config.tracked_bytes_max.map_or(u64::MAX, |max| max.as_u64() / 4);
+        let payload_len_max = payload_len_max.min(config.payload_len_max.as_u64());
         let info = TierInfo {
             name: config.name.as_str().into(),
             scope: Scope::Network,
             durability: Durability::Volatile,
             fence_retention: config.fence_retention.0,
-            payload_len_max: usize::try_from(config.payload_len_max.as_u64()).unwrap_or(usize::MAX),
+            payload_len_max: usize::try_from(payload_len_max).unwrap_or(usize::MAX),
             patience: Some(config.patience.0),
         };
         let sweeper = Sweeper::new(Arc::clone(&server), layout.clone());
         let scribe = Scribe::new(config);
         let leases = RedisLeases::new(Arc::clone(&server), layout.clone());
-        let store = Store::new(info, layout, clock, Arc::clone(&server), scribe);
+        let tracker = Tracker::new(config);
+        let store = Store::new(info, layout, clock, Arc::clone(&server), scribe, tracker);
         let store = Arc::new(store);
         let log = (config.log == LogMode::On).then(|| Arc::new(RedisLog::new(Arc::clone(&store))));
         Ok(Arc::new(Self {
@@ -164,7 +177,18 @@ impl Tier for RedisTier {
     }
 
     /// What the whole server holds, the data of others included: Redis does not count by prefix.
+    /// What the tier holds where it evicts by itself.
     async fn usage(&self) -> Result<Usage> {
+        if let Some(tracker) = &self.store.tracker {
+            let tracked = self.store.tracked().await?;
+            return Ok(Usage {
+                entries: Some(tracked.entries),
+                bytes: Some(tracked.bytes),
+                bytes_max: tracker.bytes_max(),
+                evictions: Some(tracked.evicted.total()),
+                evicted: Some(tracked.evicted),
+            });
+        }
         let (memory, stats) =
             try_join(self.info_section("memory"), self.info_section("stats")).await?;
         Ok(Usage {
@@ -192,6 +216,34 @@ impl Tier for RedisTier {
         }
         self.server.close().await;
         Ok(())
+    }
+}
+
+/// The server's memory, that of others who use it included, against its `maxmemory`.
+#[async_trait]
+impl PressureGauge for RedisTier {
+    fn name(&self) -> &str {
+        &self.store.info.name
+    }
+
+    async fn read(&self) -> Result<Pressure> {
+        let memory = self.info_section("memory").await?;
+        Ok(Pressure {
+            used: info_field(&memory, "used_memory").unwrap_or(0),
+            limit: info_field(&memory, "maxmemory").unwrap_or(0),
+        })
+    }
+}
+
+/// Where the tier evicts by itself. Where the server does, only it knows what goes first, and 0 is
+/// answered.
+#[async_trait]
+impl Shrink for RedisTier {
+    async fn shrink_to(&self, fraction: f64) -> Result<u64> {
+        match &self.store.tracker {
+            Some(tracker) => self.store.shrink(tracker, fraction).await,
+            None => Ok(0),
+        }
     }
 }
 

@@ -13,7 +13,8 @@ use crate::{
     layout::Layout,
     log::{Scribe, write_name},
     marks::Marks,
-    scripts,
+    scripts::{self, Script},
+    tracker::{TRACK_KEYS, Tracker},
 };
 
 /// How many changes one call of the script carries: it holds the server up while it runs.
@@ -118,12 +119,15 @@ pub(crate) struct Circumstances<'a> {
     pub(crate) now: Timestamp,
     pub(crate) scribe: &'a Scribe,
     pub(crate) marks: &'a Marks,
+    /// Nothing where the server evicts.
+    pub(crate) tracker: Option<&'a Tracker>,
     /// For control keys that are missing.
     pub(crate) seed: u64,
 }
 
 /// A call that carries out changes.
 pub(crate) struct Call<'a> {
+    pub(crate) script: &'static Script,
     pub(crate) command: Cmd,
     changes: &'a [Change<'a>],
     namespaces: Vec<&'a str>,
@@ -149,7 +153,7 @@ pub(crate) fn calls<'c, 'a>(
 
 /// The call that carries out `changes`.
 pub(crate) fn call<'a>(changes: &'a [Change<'a>], circumstances: &Circumstances<'_>) -> Call<'a> {
-    let Circumstances { layout, info, now, scribe, marks, seed } = *circumstances;
+    let Circumstances { layout, info, now, scribe, marks, tracker, seed } = *circumstances;
     let mut namespaces: Vec<&'a str> = Vec::new();
     let mut controls = Vec::with_capacity(changes.len());
     for namespace in changes.iter().map(|change| change.key.namespace()) {
@@ -159,13 +163,20 @@ pub(crate) fn call<'a>(changes: &'a [Change<'a>], circumstances: &Circumstances<
             namespaces.push(namespace);
         }
     }
-    let mut call = scripts::WRITE.call(LOG_KEYS + namespaces.len() + changes.len());
+    let (script, track_keys): (&'static Script, usize) = match tracker {
+        Some(_) => (&scripts::WRITE_TRACKED, TRACK_KEYS),
+        None => (&scripts::WRITE, 0),
+    };
+    let mut call = script.call(LOG_KEYS + namespaces.len() + changes.len() + track_keys);
     call.arg(&layout.log());
     for namespace in &namespaces {
         call.arg(layout.control(namespace));
     }
     for change in changes {
         call.arg(layout.record(change.key));
+    }
+    if tracker.is_some() {
+        call.arg(&layout.tracker());
     }
     let retention_ms = u64::try_from(info.fence_retention.as_millis()).unwrap_or(u64::MAX);
     scribe.write_to(&mut call, seed, now);
@@ -181,15 +192,26 @@ pub(crate) fn call<'a>(changes: &'a [Change<'a>], circumstances: &Circumstances<
         }
     }
     call.arg(names);
-    Call { command: call, changes, namespaces }
+    if let Some(tracker) = tracker {
+        tracker.write_to(&mut call, now);
+    }
+    Call { script, command: call, changes, namespaces }
 }
 
 /// What came of a call.
 pub(crate) enum Answer<'a> {
-    /// What became of its changes, and where the namespaces stand now.
-    Done(Vec<PutOutcome>, Vec<(&'a str, u64)>),
+    /// What became of its changes, where the namespaces stand now, and what is left to do.
+    Done(Vec<PutOutcome>, Vec<(&'a str, u64)>, Left),
     /// Nothing, because the server had lost data of one of the namespaces.
     LostData,
+}
+
+/// What is left to do after a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    Nothing,
+    /// There is still more than there may be.
+    Evict,
 }
 
 impl<'a> Call<'a> {
@@ -200,6 +222,12 @@ impl<'a> Call<'a> {
             return Ok(Answer::LostData);
         }
         let (changes, namespaces) = (self.changes, &self.namespaces);
+        let (bytes, left) = match bytes.split_last() {
+            Some((b'>', rest)) if rest.len() == changes.len() + MARK_LEN * namespaces.len() => {
+                (rest, Left::Evict)
+            }
+            _ => (&*bytes, Left::Nothing),
+        };
         if bytes.len() != changes.len() + MARK_LEN * namespaces.len() {
             return Err(Error::new(ErrorKind::Internal, "the script's answer has another length"));
         }
@@ -211,7 +239,7 @@ impl<'a> Call<'a> {
         };
         let outcomes = changes.iter().zip(answers).map(outcome).collect();
         let marks = marks.chunks_exact(MARK_LEN).map(mark_of);
-        Ok(Answer::Done(outcomes, namespaces.iter().copied().zip(marks).collect()))
+        Ok(Answer::Done(outcomes, namespaces.iter().copied().zip(marks).collect(), left))
     }
 }
 

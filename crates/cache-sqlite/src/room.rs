@@ -63,6 +63,11 @@ impl Room {
         self.victims.order()
     }
 
+    /// Notes that there is room now.
+    pub(crate) fn settle(&mut self, connection: &mut SqliteConnection) -> QueryResult<()> {
+        self.victims.settle(connection)
+    }
+
     /// How much should go now.
     pub(crate) fn owed(&self, connection: &mut SqliteConnection) -> QueryResult<Goal> {
         let (used, _): (i64, i64) = Pages {}.get_result(connection)?;

@@ -56,7 +56,7 @@ impl Order {
             Eviction::Random => Self::Chance,
             Eviction::Lru => Self::Recency,
             Eviction::Lfu => Self::Frequency,
-            Eviction::AgingLfu => Self::AgingFrequency,
+            Eviction::AgingLfu | Eviction::WTinyLfu => Self::AgingFrequency,
             // S3-FIFO, SIEVE, ARC, and what may come.
             _ => Self::SecondChance,
         }
@@ -130,6 +130,9 @@ pub(crate) struct Victims {
     /// For each priority the row behind which the search goes on. What is before it has no value, or
     /// stayed when its turn came.
     hands: [i64; PRIORITIES.len()],
+    /// The last row there was when room was made the last time. What came later has had no time to
+    /// be read, and is judged by its reads only when there is nothing else.
+    settled: i64,
     chance: u64,
 }
 
@@ -138,12 +141,20 @@ impl Victims {
         Self {
             order: Order::of(eviction),
             hands: [i64::MIN; PRIORITIES.len()],
+            settled: i64::MAX,
             chance: RandomState::new().hash_one(0) | 1,
         }
     }
 
     pub(crate) fn order(&self) -> Order {
         self.order
+    }
+
+    /// Notes which row is the last one, once there is room.
+    pub(crate) fn settle(&mut self, connection: &mut SqliteConnection) -> QueryResult<()> {
+        let (_, last): (i64, i64) = Span {}.get_result(connection)?;
+        self.settled = last;
+        Ok(())
     }
 
     /// Values that go now, to reach `goal` or as much of it as one step may. None: there are none
@@ -182,6 +193,9 @@ impl Victims {
             let victims = up_to(goal, values);
             self.hands[at] = victims.last().map_or(i64::MIN, |value| value.id);
             return Ok(victims);
+        }
+        if values.iter().any(|value| value.id <= self.settled) {
+            values.retain(|value| value.id <= self.settled);
         }
         let chosen = choose(self.order, values, goal);
         self.hands[at] = chosen.hand;

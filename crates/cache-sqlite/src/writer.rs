@@ -86,6 +86,8 @@ pub(crate) struct Writer {
     /// Who waits until there is no more than there may be, and what was evicted meanwhile.
     shrinkers: Vec<Reply<u64>>,
     shrunk: u64,
+    /// Whether something was evicted since there was room the last time.
+    evicted: bool,
     /// Who waits for the sweep that is under way, and what it has taken out.
     sweepers: Vec<Reply<u64>>,
     swept: u64,
@@ -115,6 +117,7 @@ impl Writer {
             sweep_at: Instant::now() + config.sweep_interval.0,
             shrinkers: Vec::new(),
             shrunk: 0,
+            evicted: false,
             sweepers: Vec::new(),
             swept: 0,
             stint: None,
@@ -270,6 +273,10 @@ impl Writer {
     /// Keeps the file within its bounds. The writes that took it there have been answered: a fault here is theirs no more, and the next write tries again.
     fn make_room(&mut self) {
         let result = self.step_down();
+        if matches!(result, Ok(Progress::Done)) && self.evicted {
+            let Self { connection, room, .. } = self;
+            self.evicted = connection.look(|connection| room.settle(connection)).is_err();
+        }
         if let Err(error) = &result {
             tracing::warn!(%error, "could not make room in the SQLite file");
         }
@@ -293,8 +300,11 @@ impl Writer {
         let Self { connection, room, .. } = self;
         for _ in 0..ROOM_STEPS_MAX {
             if owed.is_reached() {
-                // What was freed was an estimate.
-                return Ok(Progress::More);
+                let room = &*room;
+                owed = connection.look(|connection| room.owed(connection))?;
+                if owed.is_reached() {
+                    return Ok(Progress::Done);
+                }
             }
             let now = self.clock.now();
             let retain_until = now.after(self.fence_retention);
@@ -305,6 +315,7 @@ impl Writer {
                 return Ok(Progress::Done);
             }
             self.shrunk += step.evicted;
+            self.evicted |= step.evicted > 0;
             owed = owed.after(step.bytes, step.entries);
         }
         Ok(Progress::More)

@@ -28,6 +28,8 @@ pub struct Advice {
     pub weight: Weight,
     /// Whether there were sizes enough to see a knee; else the size is the largest.
     pub has_knee: bool,
+    /// Whether everything fits into the size.
+    pub holds_all: bool,
     /// The mean hit ratio of each policy over the sizes, the best first.
     pub ranking: Vec<(Contender, f64)>,
     /// What a further step of room brings, from that size on.
@@ -101,6 +103,7 @@ impl Advice {
             point: point.clone(),
             weight,
             has_knee: knee.is_some(),
+            holds_all: curves.holds_all(point),
             next: between(at, at + 1),
             last: at.checked_sub(1).and_then(|before| between(before, at)),
             optimum,
@@ -215,6 +218,12 @@ impl fmt::Display for Advice {
             )?;
         }
         match (self.has_knee, &self.last, &self.next) {
+            _ if self.holds_all => {
+                writeln!(
+                    f,
+                    "  Everything fits: more room brings nothing, and the policy does not matter."
+                )?;
+            }
             (true, Some(last), Some(next)) => writeln!(
                 f,
                 "  That is the knee of its curve: the last {} before it brought {} each, the next \
@@ -338,7 +347,7 @@ mod tests {
         let points = rows
             .iter()
             .flat_map(|(name, places)| places.iter().map(move |place| point(name, *place)));
-        Curves { points: points.collect(), sample: None }
+        Curves { points: points.collect(), sample: None, keys_total: 1e5, bytes_total: 1e5 }
     }
 
     #[test]
@@ -379,6 +388,9 @@ mod tests {
         let one = Advice::of(&curves(&[("lru", &[(10, 500)])]), Weight::Count, None).unwrap();
         assert!(!one.has_knee && one.next.is_none() && one.last.is_none());
         assert_eq!(Advice::of(&curves(&[("opt", &[(10, 500)])]), Weight::Count, None), None);
+        let all = Curves { keys_total: 10.0, ..curves(&[("lru", &[(10, 500)])]) };
+        let told = Advice::of(&all, Weight::Count, None).unwrap().to_string();
+        assert!(told.contains("Everything fits"), "{told}");
         // Nothing that grows has no knee.
         let flat = curves(&[("lru", &[(10, 500), (20, 500), (30, 500)])]);
         assert!(!Advice::of(&flat, Weight::Count, None).unwrap().has_knee);

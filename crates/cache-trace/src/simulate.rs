@@ -58,6 +58,22 @@ pub struct Curves {
     pub points: Vec<Point>,
     /// What was replayed in place of the whole trace, if it was not.
     pub sample: Option<Sample>,
+    /// What a cache without a bound would hold: how many values.
+    pub keys_total: f64,
+    /// The same in bytes.
+    pub bytes_total: f64,
+}
+
+impl Curves {
+    /// Whether there is room for everything at a point.
+    #[must_use]
+    pub fn holds_all(&self, point: &Point) -> bool {
+        let whole = match point.size.unit() {
+            Unit::Items => self.keys_total,
+            Unit::Bytes => self.bytes_total,
+        };
+        point.capacity as f64 >= whole
+    }
 }
 
 /// What a policy comes to at a size.
@@ -210,7 +226,8 @@ pub fn simulate(
         let (error_max, error_mean) = errors(trace, replayed, &scale, &points);
         Sample { rate, keys: replayed.keys_len(), error_max, error_mean }
     });
-    Ok(Curves { points, sample })
+    let (keys_total, bytes_total) = (trace.keys_total(), trace.bytes_total());
+    Ok(Curves { points, sample, keys_total, bytes_total })
 }
 
 impl Plan {

@@ -29,6 +29,7 @@
 //! # }
 //! ```
 
+mod access;
 mod agenda;
 mod config;
 mod csv;

@@ -10,14 +10,17 @@ use cache_core::{Error, ErrorKind};
 use cache_trace::{Advice, Contender, Plan, Sampling, Size, Trace, Weight};
 use clap::{Args, ValueEnum};
 
-use self::{answer::Answer, work::Work};
+use self::{
+    answer::{Answer, Sizes},
+    work::Work,
+};
 use super::Context;
 use crate::{
     exit::{BadInput, Exit},
     output::{self, Format},
 };
 
-/// Replay a trace of reads under every eviction policy, and say which policy and size suit it
+/// Replay a trace of reads under each eviction policy, and say which one suits it
 ///
 /// FILE is one key a line, CSV whose heading names a column `key` and any of `time` and `ttl` (in
 /// seconds; or `time_ms`, `ttl_ms`, `time_us`, `ttl_us`), `size` (bytes) and `cost` (in any unit), or
@@ -65,8 +68,7 @@ pub(crate) struct Simulate {
     #[arg(long, value_name = "RATE", default_value = "auto", value_parser = sampling)]
     sample: Sampling,
 
-    /// The present setting, to see what it gives up, such as lru@64MiB [default: the near tier's, of
-    /// a trace with sizes]
+    /// What is set now, such as lru@64MiB [default: the near tier, if FILE tells sizes]
     #[arg(long, value_name = "POLICY@SIZE", value_parser = setting)]
     current: Option<Setting>,
 
@@ -121,8 +123,9 @@ impl Simulate {
             }
             false => None,
         };
-        let answer =
-            Answer { notes: answer::notes(&trace, &plan, &curves), curves, weight, advice };
+        let sizes = if self.sizes.is_empty() { Sizes::Spread } else { Sizes::Named };
+        let notes = answer::notes(&trace, &plan, &curves, sizes);
+        let answer = Answer { notes, curves, weight, advice };
         self.write_files(&answer)?;
         if context.format == Format::Json && answer.curves.sample.is_some() {
             answer.notes.iter().for_each(output::note);

@@ -3,7 +3,7 @@
 use std::{fmt, time::Instant};
 
 use anyhow::Result;
-use cache_core::{Durability, LatencyHistogram, LatencySummary, Scope, Tier, Usage};
+use cache_core::{Durability, LatencyHistogram, LatencySummary, Pressure, Scope, Tier, Usage};
 use clap::Args;
 use serde::Serialize;
 
@@ -17,7 +17,9 @@ use crate::{
 ///
 /// The near tier is not listed: each process has its own, and this one's is empty. Counters of hits
 /// and misses live in the processes that read, see `Cache::stats`. With `--format json`: an array
-/// with one object a tier: `name`, `scope`, `durability`, `usage`, `ping`.
+/// with one object a tier: `name`, `scope`, `durability`, `usage`, `pressure`, `ping`. Evictions of
+/// PostgreSQL and SQLite count since their tables were made, those of Redis since it started, by the
+/// bound that asked for them where the tier evicts by itself.
 #[derive(Debug, Args)]
 #[command(
     verbatim_doc_comment,
@@ -38,11 +40,13 @@ impl Stats {
         let mut tiers = Vec::new();
         for tier in &session.tiers {
             let info = tier.info();
+            let usage = tier.usage().await?;
             tiers.push(TierReport {
                 name: info.name.to_string(),
                 scope: scope(info.scope),
                 durability: durability(info.durability),
-                usage: tier.usage().await?,
+                pressure: share(usage),
+                usage,
                 ping: ping(&**tier, self.pings).await?,
             });
         }
@@ -63,6 +67,12 @@ pub(super) async fn ping(tier: &dyn Tier, pings: u32) -> cache_core::Result<Late
     Ok(latencies.summary())
 }
 
+/// Which part of its room a tier uses; nothing where it has no limit.
+fn share(usage: Usage) -> Option<f64> {
+    let pressure = Pressure { used: usage.bytes?, limit: usage.bytes_max? };
+    Some(pressure.share())
+}
+
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
 struct Report(Vec<TierReport>);
@@ -73,6 +83,8 @@ struct TierReport {
     scope: &'static str,
     durability: &'static str,
     usage: Usage,
+    /// Which part of its room is used.
+    pressure: Option<f64>,
     ping: LatencySummary,
 }
 
@@ -102,13 +114,15 @@ impl fmt::Display for Report {
             ("bytes", Align::Right),
             ("of", Align::Right),
             ("evicted", Align::Right),
+            ("for bytes/entries/pressure", Align::Right),
+            ("pressure", Align::Right),
             ("ping p50, µs", Align::Right),
             ("p95", Align::Right),
             ("p99", Align::Right),
             ("max", Align::Right),
         ]);
         let us = |us: f64| format!("{us:.0}");
-        for TierReport { name, scope, durability, usage, ping } in &self.0 {
+        for TierReport { name, scope, durability, usage, pressure, ping } in &self.0 {
             table.row(&[
                 name.clone(),
                 (*scope).to_owned(),
@@ -117,6 +131,14 @@ impl fmt::Display for Report {
                 output::size(usage.bytes),
                 output::size(usage.bytes_max),
                 output::number(usage.evictions),
+                usage.evicted.map_or_else(
+                    || output::number(None),
+                    |by| format!("{}/{}/{}", by.bytes, by.entries, by.pressure),
+                ),
+                pressure.map_or_else(
+                    || output::number(None),
+                    |share| format!("{:.0} %", share * 100.0),
+                ),
                 us(ping.p50_us),
                 us(ping.p95_us),
                 us(ping.p99_us),

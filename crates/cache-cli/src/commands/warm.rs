@@ -65,6 +65,10 @@ pub(crate) struct Warm {
     #[arg(long, value_name = "PATH")]
     keys_file: Option<PathBuf>,
 
+    /// Warm the keys of an access log, the most read first: see `record on --plain-keys`
+    #[arg(long, value_name = "PATH")]
+    access_log: Option<PathBuf>,
+
     /// The kind of data and the namespace: price, technical, news, fundamentals, macro or other
     #[arg(long, value_name = "KIND")]
     kind: Option<DataKind>,
@@ -101,8 +105,8 @@ impl Warm {
     pub(super) async fn run(self, context: &Context) -> Result<Exit> {
         let config = context.config()?;
         let source = self.source(&config.warm)?;
-        let plan = self.plan(&config.warm, &source)?;
         let kind = self.kind.or(config.warm.kind).unwrap_or(DataKind::Price);
+        let plan = self.plan(&config.warm, &source, kind)?;
         let fresh = self.ttl.or(config.warm.ttl).map_or(source.ttl(kind), |ttl| ttl.0);
         let ttl = Ttl { fresh, stale: config.max_stale.0 }.validate()?;
         let warmer_config = warmer_config(&config);
@@ -133,9 +137,12 @@ impl Warm {
     }
 
     /// The keys that the flags name, else those of the configuration, else what suits the source.
-    fn plan(&self, config: &WarmConfig, source: &Source) -> Result<Plan> {
+    fn plan(&self, config: &WarmConfig, source: &Source, kind: DataKind) -> Result<Plan> {
         let bad = |error: cache_core::Error| BadInput(error.to_string());
-        let by_flags = self.preset.is_some() || !self.keys.is_empty() || self.keys_file.is_some();
+        let by_flags = self.preset.is_some()
+            || !self.keys.is_empty()
+            || self.keys_file.is_some()
+            || self.access_log.is_some();
         let (preset, keys) = match by_flags {
             true => (self.preset, &self.keys),
             false => (config.preset, &config.keys),
@@ -144,15 +151,20 @@ impl Warm {
         if let Some(path) = &self.keys_file {
             plan = plan.and(&Plan::from_file(path).map_err(bad)?).map_err(bad)?;
         }
+        if let Some(path) = &self.access_log {
+            let read = Plan::from_access_log(path, kind.namespace()).map_err(bad)?;
+            plan = plan.and(&read).map_err(bad)?;
+        }
         match preset {
             Some(Preset::Market) => plan = plan.and(&Plan::market()).map_err(bad)?,
             None if plan.is_empty() && !by_flags => plan = source.all_keys().map_err(bad)?,
             None => {}
         }
         if plan.is_empty() {
-            return Err(
-                BadInput("no key is named; see --keys, --keys-file, --preset".into()).into()
-            );
+            return Err(BadInput(
+                "no key is named; see --keys, --keys-file, --access-log, --preset".into(),
+            )
+            .into());
         }
         Ok(plan)
     }

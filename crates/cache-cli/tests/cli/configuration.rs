@@ -40,7 +40,8 @@ fn a_flag_counts_more_than_the_environment_and_that_more_than_the_file() {
 fn the_five_settings_are_checked() {
     with_file("cache_warming_enabled = \"perhaps\"").refused(3, "cache_warming_enabled");
     with_file("cache_warming_interval_seconds = 0").refused(3, "1 to 31622400");
-    with_file("cache_eviction_policy = \"mru\"").refused(3, "lru, lfu, ttl, fifo");
+    with_file("cache_eviction_policy = \"mru\"")
+        .refused(3, "lru, lfu, lfu-aging, fifo, ttl, s3-fifo");
     with_file("cache_max_tracked_entries = 0").refused(3, "cache_max_tracked_entries");
     with_file("cache_memory_pressure_threshold = 1.5").refused(3, "above 0 and at most 1");
     let good = "cache_warming_enabled = false\ncache_warming_interval_seconds = 60\n\

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod configuration;
+mod recording;
 mod reporting;
 mod servers;
 mod simulating;

@@ -27,7 +27,7 @@ fn the_doctor_finds_the_embedded_cache_well() {
         "near -> sqlite",
         "no damage found",
         "write-ahead log",
-        "TinyLFU",
+        "near by s3-fifo",
         "a change is heard of",
         "0 faults",
     ] {
@@ -55,7 +55,8 @@ fn the_doctor_tells_what_is_wrong_and_goes_on() {
     let redis = find("redis", "reachable");
     assert_eq!(redis["verdict"], "fault");
     assert!(redis["found"].as_str().unwrap().contains("127.0.0.1:1"), "{redis}");
-    assert_eq!(find("settings", "cache_eviction_policy")["verdict"], "advice");
+    let policy = find("settings", "cache_eviction_policy")["found"].to_string();
+    assert!(policy.contains("redis by the server, for lfu; sqlite by lfu"), "{policy}");
     let environment = find("settings", "environment");
     assert!(environment["found"].as_str().unwrap().contains("CACHE_TTLL"), "{environment}");
     assert_eq!(find("sqlite", "integrity")["verdict"], "ok", "one fault does not end the look");
@@ -93,14 +94,24 @@ fn every_shell_has_completions() {
 fn the_help_has_examples_exit_codes_and_settings() {
     let home = Home::new();
     let help = home.run(["--help"]).done().out;
-    for part in ["Examples:", "Exit codes:", "cache_warming_interval_seconds", "not in effect"] {
+    for part in ["Examples:", "Exit codes:", "cache_warming_interval_seconds", "s3-fifo"] {
         assert!(help.contains(part), "{part} in {help}");
     }
     let fits = |help: &str| help.lines().all(|line| line.chars().count() <= 100);
     assert!(fits(&help), "{help}");
-    for command in
-        ["get", "put", "remove", "clear", "warm", "watch", "stats", "doctor", "completions"]
-    {
+    for command in [
+        "get",
+        "put",
+        "remove",
+        "clear",
+        "warm",
+        "watch",
+        "stats",
+        "simulate",
+        "record",
+        "doctor",
+        "completions",
+    ] {
         let help = home.run([command, "--help"]).done().out;
         assert!(help.contains("Examples:") && fits(&help), "{help}");
     }

@@ -108,13 +108,23 @@ impl BlockHeader {
         if block_crc(&header[..BLOCK_HEADER_LEN - 4], body) != self.crc {
             return None;
         }
-        let mut fields = Fields(body);
-        let mut records = Vec::new();
-        while !fields.0.is_empty() {
-            records.push(decode_record(&mut fields, self.base, keys)?);
-        }
+        let records = decode_body(body, self.base, keys)?;
         (records.len() == self.count as usize).then_some(records)
     }
+}
+
+/// The reads of a body, whatever is said of it.
+pub(super) fn decode_body(
+    body: &[u8],
+    base: Timestamp,
+    keys: KeyForm,
+) -> Option<Vec<AccessRecord>> {
+    let mut fields = Fields(body);
+    let mut records = Vec::new();
+    while !fields.0.is_empty() {
+        records.push(decode_record(&mut fields, base, keys)?);
+    }
+    Some(records)
 }
 
 /// A block of reads, which are not empty.

@@ -115,8 +115,7 @@ pub struct AccessRecord {
     pub time: Timestamp,
     /// What answered it.
     pub outcome: AccessOutcome,
-    /// What the value takes in a near tier, in bytes; 0 where there was none, and where the near tier
-    /// answered, which does not know: a value weighs what it did when it was loaded.
+    /// What the value takes in a near tier, in bytes; 0 where there was none.
     pub size: u32,
     /// How long the value counts as fresh from when it was made, in milliseconds; 0: not known.
     pub ttl_ms: u32,
@@ -407,6 +406,32 @@ impl fmt::Debug for AccessLogConfig {
 impl fmt::Debug for AccessLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AccessLog").field("config", &self.0.inner.config).finish_non_exhaustive()
+    }
+}
+
+/// What a fuzzer asks of this module: any bytes are read to an end, and what is read of them can be
+/// written and read again.
+#[cfg(feature = "testkit")]
+pub(crate) fn check_reading(data: &[u8]) {
+    if let Ok(mut reader) = AccessLogReader::new(data) {
+        while let Some(block) = reader.next_block().expect("bytes in memory can be read") {
+            assert!(!block.is_empty() || data.len() > format::HEADER_LEN);
+        }
+        assert!(reader.end().is_some(), "a log has an end");
+    }
+    // Hardly any change survives a checksum: what lies behind it is read as well.
+    for keys in [KeyForm::Hashed, KeyForm::Plain] {
+        let base = Timestamp::from_millis(1 << 40);
+        let Some(records) = format::decode_body(data, base, keys) else { continue };
+        let header = format::Header { rate: 1.0, keys, salt_sign: 0, began_at: base };
+        let block = format::encode_block(&records, 0, keys);
+        let log = [&header.encode()[..], &block].concat();
+        let mut reader = AccessLogReader::new(&*log).expect("it was just written");
+        let again = reader.next_block().expect("bytes in memory can be read");
+        // A block that is too long is not believed.
+        if block.len() <= format::BODY_LEN_MAX {
+            assert_eq!(again, Some(records));
+        }
     }
 }
 

@@ -225,4 +225,5 @@ async fn a_cache_notes_how_each_read_was_answered() {
     assert_eq!(told, expected);
     assert_eq!((records[2].ttl_ms, records[0].size), (60_000, 0));
     assert!(records[1].size > 100, "{records:?}");
+    assert_eq!(records[1].size, records[2].size, "however it was found");
 }

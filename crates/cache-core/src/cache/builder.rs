@@ -28,6 +28,7 @@ use crate::{
     eviction::Eviction,
     key::Namespace,
     layers::{Guard, Guarded, Observed},
+    live_curve::{CurveTracker, LiveCurve},
     load_limit::{LoadLimit, LoadLimitConfig},
     memory::MemoryTier,
     stack::Stack,
@@ -76,6 +77,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
             when_cut: WhenCut::default(),
             cut_after: Duration::from_secs(1),
             access_log: None,
+            live_curve: None,
         }
     }
 }
@@ -122,6 +124,7 @@ pub struct Builder<V> {
     when_cut: WhenCut,
     cut_after: Duration,
     access_log: Option<AccessLog>,
+    live_curve: Option<LiveCurve>,
 }
 
 impl<V: Send + Sync + 'static> Builder<V> {
@@ -272,6 +275,12 @@ impl<V: Send + Sync + 'static> Builder<V> {
         Self { access_log: Some(log), ..self }
     }
 
+    /// Estimates while the cache runs what other sizes of its near tier would bring, and tells it in
+    /// [`CacheStats::curve`](crate::CacheStats::curve).
+    pub fn live_curve(self, settings: LiveCurve) -> Self {
+        Self { live_curve: Some(settings), ..self }
+    }
+
     /// Another clock: a [`ManualClock`](crate::ManualClock) in tests. Give the tiers the same one.
     pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock: Some(clock), ..self }
@@ -282,7 +291,8 @@ impl<V: Send + Sync + 'static> Builder<V> {
     /// # Errors
     ///
     /// [`ErrorKind::InvalidKey`] for the namespace, those of [`Policy::validate`], and
-    /// [`ErrorKind::Config`] when there is neither a near tier nor another one, two tiers have the
+    /// [`ErrorKind::Config`] when a setting of the live curve is out of its range, there is neither a
+    /// near tier nor another one, two tiers have the
     /// same name, or a load may take longer than a tier remembers its fences.
     pub fn build(self) -> Result<Cache<V>> {
         let namespace = Namespace::new(&self.namespace)?;
@@ -343,6 +353,8 @@ impl<V: Send + Sync + 'static> Builder<V> {
             };
             Near::new(config, Arc::clone(&clock))
         });
+        let curve = self.live_curve.map(LiveCurve::validate).transpose()?;
+        let curve = curve.map(|settings| CurveTracker::new(settings, self.seed));
         let coherence =
             Coherence::new(stack.as_deref(), clock.now(), self.when_cut, self.cut_after);
         Ok(Cache(Arc::new(Shared {
@@ -357,7 +369,7 @@ impl<V: Send + Sync + 'static> Builder<V> {
             cluster,
             events,
             auditor: RwLock::default(),
-            studies: Studies::new(self.access_log),
+            studies: Studies::new(self.access_log, curve),
             flights: Flights::new(),
             metrics: Metrics::default(),
             policy,

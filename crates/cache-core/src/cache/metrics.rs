@@ -86,6 +86,11 @@ impl Metrics {
         }
     }
 
+    /// How many keys were answered, from wherever, or were not.
+    pub(super) fn reads(&self) -> u64 {
+        self.near_hits.sum() + self.lower_hits.get() + self.misses.get()
+    }
+
     /// The near tier's part of a snapshot.
     pub(super) fn near_stats(&self, usage: Usage) -> TierStats {
         let (hits, misses) = (self.near_hits.sum(), self.near_misses.get());

@@ -188,6 +188,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
         let audit = self.0.auditor.read().as_ref().map(Auditor::stats);
         CacheStats {
             audit,
+            curve: self.0.curve(),
             coherence_lag: self.0.coherence.lag(),
             pending_removals: self.0.stack.as_ref().map_or(0, |stack| stack.pending_removals())
                 as u64,

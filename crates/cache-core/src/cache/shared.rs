@@ -137,7 +137,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
         if started.is_some() {
             self.note_sampled_read(text);
         }
-        self.studies.note_near(&self.namespace, text, hit.as_ref());
+        self.note_near(text, hit.as_ref());
         match hit {
             Some(hit) => Glance::Hit(hit),
             None => {

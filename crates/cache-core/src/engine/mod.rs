@@ -9,6 +9,8 @@ mod shard;
 mod slab;
 #[cfg(all(test, not(shuttle)))]
 mod tests;
+#[cfg(all(test, not(shuttle)))]
+mod traces;
 mod wheel;
 
 use std::fmt;
@@ -154,6 +156,12 @@ impl<T: Record> Engine<T> {
         let shard = self.shards[self.index(hash)].0.read();
         let slot = shard.find(hash, is_it)?;
         Some(read(shard.at(slot)))
+    }
+
+    /// What the record that `is_it` was said to weigh. No read.
+    pub(crate) fn weight_of(&self, hash: u64, is_it: impl Fn(&T) -> bool) -> Option<u32> {
+        let shard = self.shards[self.index(hash)].0.read();
+        shard.find(hash, is_it).map(|slot| shard.weight_at(slot))
     }
 
     /// Keeps a record in place of the one that `is_it`. Room is made first. Where it is above what

@@ -106,3 +106,14 @@ impl EvictionPolicy for AgingLfu {
         Some(slot)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::queue::Node;
+    use super::*;
+
+    #[test]
+    fn a_slot_takes_12_bytes() {
+        assert_eq!(size_of::<Node<Record>>(), 12);
+    }
+}

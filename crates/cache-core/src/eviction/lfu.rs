@@ -138,3 +138,21 @@ impl EvictionPolicy for Lfu {
         Some(slot)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::queue::Node;
+    use super::*;
+
+    #[test]
+    fn a_slot_takes_12_bytes_and_a_count_32_and_counts_are_used_again() {
+        assert_eq!((size_of::<Node<u32>>(), size_of::<Class>()), (12, 32));
+
+        let mut policy = Lfu::new();
+        let record = Resident { hash: 0, weight: 1, expires_at: Default::default() };
+        (0..4).for_each(|slot| policy.insert(Slot(slot), record));
+        (0..10_000).for_each(|step| policy.read(Slot(step % 4)));
+        // One for each record, and one that is made before the one it takes the place of is dropped.
+        assert!(policy.classes.len() <= 5, "{} classes", policy.classes.len());
+    }
+}

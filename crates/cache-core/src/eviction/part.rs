@@ -72,3 +72,27 @@ impl Part {
         *known = weight;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::queue::Node;
+    use super::*;
+
+    #[test]
+    fn a_record_takes_24_bytes_with_its_links() {
+        assert_eq!(size_of::<Node<Record<bool>>>(), 24);
+    }
+
+    #[test]
+    fn a_part_knows_what_is_in_it() {
+        let (mut slots, mut part) = (Slots::new(), Part::new());
+        for (slot, weight) in [(0, 5), (1, 7)] {
+            slots.put(Slot(slot), Record { hash: 0, weight, home: () });
+            part.push_back(&mut slots, Slot(slot));
+        }
+        part.weigh(&mut slots, Slot(0), 2);
+        assert_eq!((part.len(), part.weight(), part.front()), (2, 9, Some(Slot(0))));
+        part.unlink(&mut slots, Slot(0));
+        assert_eq!((part.len(), part.weight(), part.front()), (1, 7, Some(Slot(1))));
+    }
+}

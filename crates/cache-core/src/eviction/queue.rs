@@ -137,6 +137,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_slot_takes_8_bytes_and_what_is_kept_for_it() {
+        assert_eq!(size_of::<Node<()>>(), 8);
+        assert_eq!(size_of::<Node<u32>>(), 12);
+    }
+
+    #[test]
     fn a_slot_leaves_from_wherever_it_stands() {
         let (mut slots, mut queue) = (Slots::<()>::new(), Queue::new());
         for slot in 0..5 {

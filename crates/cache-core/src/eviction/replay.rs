@@ -160,3 +160,40 @@ impl ReadCounts for Counts {
         self.0[slot.0 as usize].set(count);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Eviction;
+    use super::*;
+
+    #[test]
+    fn what_is_heavier_than_the_cache_is_not_kept_and_evicts_nothing() {
+        let mut cache = Replay::new(Eviction::Lru.policy(0), 10);
+        cache.access(1, 10, Timestamp::MAX);
+        assert!(!cache.access(2, 11, Timestamp::MAX));
+        assert!(!cache.access(2, 11, Timestamp::MAX));
+        assert!(cache.access(1, 10, Timestamp::MAX));
+    }
+
+    #[test]
+    fn a_hit_with_another_weight_makes_room_for_it() {
+        let mut cache = Replay::new(Eviction::Lru.policy(0), 10);
+        (0..5).for_each(|key| {
+            cache.access(key, 2, Timestamp::MAX);
+        });
+        assert!(cache.access(4, 7, Timestamp::MAX));
+        assert_eq!((cache.len(), cache.weight()), (2, 9));
+        assert!(cache.access(3, 2, Timestamp::MAX) && cache.access(4, 7, Timestamp::MAX));
+    }
+
+    #[test]
+    fn what_was_removed_is_a_miss_and_its_slot_is_used_again() {
+        let mut cache = Replay::new(Eviction::Fifo.policy(0), 10);
+        for key in 0..1_000 {
+            cache.access(key, 1, Timestamp::MAX);
+            assert!(cache.remove(key) && !cache.remove(key));
+        }
+        assert!(cache.is_empty());
+        assert_eq!(cache.records.len(), 1);
+    }
+}

@@ -119,3 +119,21 @@ impl EvictionPolicy for Ttl {
         if self.heap.is_empty() { None } else { Some(self.take(0)) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_takes_28_bytes_and_the_heap_holds_nothing_void() {
+        assert_eq!(size_of::<Record>() + size_of::<Slot>(), 28);
+
+        let mut policy = Ttl::new();
+        let record =
+            |ends| Resident { hash: 0, weight: 1, expires_at: Timestamp::from_millis(ends) };
+        (0..10).for_each(|slot| policy.insert(Slot(slot), record(5)));
+        (0..10_000).for_each(|step| policy.update(Slot(step % 10), record(u64::from(step % 97))));
+        (0..9).for_each(|slot| policy.remove(Slot(slot)));
+        assert_eq!((policy.heap.len(), policy.records.len()), (1, 10));
+    }
+}

@@ -37,7 +37,8 @@ const WARM: u8 = 6;
 ///
 /// Source: G. Einziger, R. Friedman, B. Manes, *TinyLFU: a highly efficient cache admission policy*,
 /// ACM TOS 13(4), 2017; G. Einziger, O. Eytan, R. Friedman, B. Manes, *Adaptive software cache
-/// management*, Middleware 2018. The numbers are those of Caffeine 3.
+/// management*, Middleware 2018. The numbers are those of Caffeine 3; that a window as small or as
+/// large as may be turns round is ours: Caffeine's waits there until chance changes the hit ratio.
 #[derive(Debug)]
 pub(super) struct WTinyLfu {
     slots: Slots<Record>,
@@ -246,9 +247,37 @@ impl Climber {
         let hit_ratio = self.hits as f64 / self.requests as f64;
         let change = hit_ratio - self.hit_ratio;
         let step = if change >= 0.0 { self.step } else { -self.step };
-        self.share = (self.share + step).clamp(WINDOW_SHARE, 1.0 - WINDOW_SHARE);
-        self.step = if change.abs() >= RESTART { STEP.copysign(step) } else { step * STEP_DECAY };
+        let share = (self.share + step).clamp(WINDOW_SHARE, 1.0 - WINDOW_SHARE);
+        // At an end there is one way only.
+        let next = if share == self.share { -step } else { step };
+        self.share = share;
+        self.step = if change.abs() >= RESTART { STEP.copysign(next) } else { next * STEP_DECAY };
         (self.hit_ratio, self.hits, self.requests) = (hit_ratio, 0, 0);
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The share of the window after many samples, where the hit ratio is `ratio` of the share.
+    fn climb(ratio: impl Fn(f64) -> f64) -> f64 {
+        let mut climber = Climber::new();
+        for _ in 0..200 {
+            let hits = (ratio(climber.share) * 1_000.0) as u64;
+            for request in 0..1_000 {
+                let outcome = if request < hits { Outcome::Hit } else { Outcome::Miss };
+                climber.asked(outcome, 1_000);
+            }
+        }
+        climber.share
+    }
+
+    #[test]
+    fn the_window_grows_where_that_brings_hits_and_shrinks_where_it_costs_them() {
+        assert!(climb(|share| share / 2.0) > 0.8);
+        assert!(climb(|share| 0.5 - share / 2.0) < 0.2);
+        assert!((climb(|share| 0.5 - (share - 0.4).abs()) - 0.4).abs() < 0.1);
     }
 }

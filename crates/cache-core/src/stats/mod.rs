@@ -12,7 +12,7 @@ pub use histogram::{LatencyHistogram, LatencySummary};
 pub(crate) use recorder::{Operation, Outcome, Recorder};
 pub use table::Table;
 
-use crate::{audit::AuditStats, tier::Usage};
+use crate::{audit::AuditStats, live_curve::CurveStats, tier::Usage};
 
 /// A snapshot of everything that a cache counted since it was built.
 ///
@@ -64,6 +64,9 @@ pub struct CacheStats {
     pub pending_removals: u64,
     /// What an audit has found, where one runs.
     pub audit: Option<AuditStats>,
+    /// What other sizes of the near tier would bring, where that is estimated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub curve: Option<CurveStats>,
     /// How often each event has happened, by its name.
     pub events: BTreeMap<String, u64>,
     /// How long loads took, those that brought a value and those that did not.
@@ -171,6 +174,9 @@ impl fmt::Display for CacheStats {
             if !told.is_empty() {
                 writeln!(f, "{heading}: {told}")?;
             }
+        }
+        if let Some(curve) = self.curve.as_ref().filter(|curve| !curve.points.is_empty()) {
+            writeln!(f, "with LRU, by a sample: {curve}")?;
         }
         let mut tiers = Table::new([
             "tier",

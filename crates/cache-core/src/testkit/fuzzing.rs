@@ -12,6 +12,7 @@ use bytes::Bytes;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
 use crate::{
+    access_log,
     cache::Session,
     clock::{Clock, ManualClock, Timestamp},
     codec::{Codec, Json},
@@ -57,6 +58,15 @@ fn record(data: &[u8]) {
     // Bytes that this version does not read may differ; the record may not.
     assert_eq!(wire::fence_mark(&again), Some(mark));
     assert_eq!(wire::decode(&again.into(), PAYLOAD_LEN_MAX), Ok(record));
+}
+
+/// Access logs, as a crash or a disk may leave them.
+///
+/// # Panics
+///
+/// When reading does not come to an end, or what was read cannot be written and read again.
+pub fn logs(data: &[u8]) {
+    access_log::check_reading(data);
 }
 
 /// Names as they come back from a store or out of a log.

@@ -1,6 +1,6 @@
 //! The hit ratios of other people's simulators, on whole traces.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -99,4 +99,43 @@ fn check(traces: &Path, cell: &Cell, known: &BTreeMap<String, Vec<f64>>) -> f64 
     println!("{cell:?}: {default:.4}, LRU {lru:.4}, S3-FIFO {s3_fifo:.4}, OPT {optimum:.4}");
     assert!(default >= lru - 0.015, "{cell:?}: {default}, LRU {lru}");
     (default - fifo) / (optimum - fifo)
+}
+
+/// Pieces of the traces, of so many requests each: other traffic than the whole.
+const PIECE: usize = 100_000;
+
+/// In a cache of a few dozen records a queue of its own for newcomers can cost two points.
+const RECORDS_MIN: u64 = 100;
+
+#[test]
+fn the_default_is_never_far_below_lru_on_pieces_of_the_traces() {
+    let Some(traces) = std::env::var_os(VARIABLE).map(PathBuf::from) else {
+        println!("left out: {VARIABLE} does not say where the traces are");
+        return;
+    };
+    for name in ["cache2k-web12", "arc-OLTP", "cache2k-orm-busy"] {
+        let trace = fs::read(traces.join(format!("{name}.keys.zst"))).expect("a trace");
+        let trace = keys(&trace);
+        // Two of each without optimisation, and ten of the long ones with it.
+        let pieces = if cfg!(debug_assertions) { 2 } else { 10 };
+        let step = (trace.len() / pieces).max(PIECE);
+        for (number, piece) in trace.chunks(step).take(pieces).enumerate() {
+            let piece = &piece[..piece.len().min(PIECE)];
+            let unique = piece.iter().collect::<BTreeSet<_>>().len() as u64;
+            for per_mille in [3, 10, 30, 100] {
+                let capacity = unique * per_mille / 1_000;
+                if capacity < RECORDS_MIN {
+                    continue;
+                }
+                let [default, lru, s3_fifo] =
+                    [Eviction::default(), Eviction::Lru, Eviction::S3Fifo]
+                        .map(|policy| hit_ratio(policy, capacity, piece) * 100.0);
+                println!(
+                    "{name} piece {number}, {capacity} records: {default:.2} %, LRU {lru:.2} %, \
+                     S3-FIFO {s3_fifo:.2} %"
+                );
+                assert!(default >= lru - 1.5, "{name} piece {number}, {capacity} records");
+            }
+        }
+    }
 }

@@ -10,9 +10,10 @@
 --   3. the mark that a fill has seen
 --   4. how long to keep the record, in ms
 --   5. the record's bytes before the fence, and 6. those after the fence's sum
---   and at last, of the changes other than fills, their names as the log wants them.
+--   then, of the changes other than fills, their names as the log wants them; at last those of
+--   `track`, whose keys are the last ones too.
 -- Answers with a character for each change, `+` carried out, `-` refused, and with the last mark of
--- each namespace, eight bytes each; or with `!` alone when a namespace has lost data, in which case
+-- each namespace, eight bytes each, and `>` where more has to be evicted; or with `!` alone when a namespace has lost data, in which case
 -- that was given up and nothing else was done.
 
 local FIELDS = 6
@@ -20,7 +21,7 @@ local HEAD = 6
 local LOG_KEYS = 2
 
 local seed, namespaces, retention = tonumber(ARGV[1]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local changes = #KEYS - LOG_KEYS - namespaces
+local changes = #KEYS - LOG_KEYS - namespaces - TRACK_KEYS
 local first = HEAD + namespaces
 
 local floors, lasts, known, wanted = {}, {}, {}, {}
@@ -77,6 +78,7 @@ for i = 1, changes do
     mark, header = nil, nil
   end
 
+  local retain_until = 0
   local refused = kind ~= 'remove' and header and is_newer(header, head, tail)
   if kind == 'fill' then
     local seen = tonumber(ARGV[at + 3])
@@ -86,7 +88,9 @@ for i = 1, changes do
     if header and not refused then
       -- The fence of what is replaced must be remembered as long as it would have been.
       local left = redis.call('PTTL', key)
-      life = math.max(life, left < 0 and retention or math.min(left, retention))
+      left = left < 0 and retention or math.min(left, retention)
+      life = math.max(life, left)
+      retain_until = tonumber(ARGV[3]) + left
     end
     mark = seen
   elseif not refused then
@@ -116,14 +120,26 @@ for i = 1, changes do
     end
     local record = head .. fence .. struct.pack('>I2', sum_of(fence)) .. tail
     redis.call('SET', key, record, 'PX', string.format('%.0f', life))
+    if kind == 'put' or kind == 'fill' then
+      if kind == 'put' then
+        retain_until = tonumber(ARGV[3]) + retention
+      end
+      local was_value = header and string.byte(header, 2) % 128 == 1
+      track(key, #record, mark_at(tail, 31), retain_until, was_value)
+    else
+      untrack(key)
+    end
     answers[i] = '+'
   end
 end
 if reserved then
-  tell('key', ARGV[#ARGV], table.concat(marks), 'cache')
+  tell('key', ARGV[first + changes * FIELDS + 1], table.concat(marks), 'cache')
 end
 for n = 1, namespaces do
   -- Of a seed that was not saved there is nothing to remember.
   answers[changes + n] = pack_mark((known[n] or wanted[n] > 0) and lasts[n] or 0)
+end
+if evict(64, 0, 0) then
+  answers[#answers + 1] = '>'
 end
 return table.concat(answers)

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests, which fail by panicking")]
 
 mod access;
+mod eviction;
 mod gaps;
 mod lease;
 mod log;

@@ -1,7 +1,7 @@
 //! What a cache wants of a Redis server.
 
 use cache_core::ByteSize;
-use cache_redis::{RedisConfig, RedisReport};
+use cache_redis::{Disagreement, RedisConfig, RedisReport};
 
 use super::check::Check;
 use crate::output;
@@ -14,7 +14,7 @@ pub(super) fn judge(report: &RedisReport, config: &RedisConfig) -> Vec<Check> {
         version(report),
         role(report),
         memory(report),
-        policy(report),
+        policy(report, config),
         persistence(report),
         clients(report, config),
     ]
@@ -48,25 +48,31 @@ fn memory(report: &RedisReport) -> Check {
         None => Check::advice(
             "maxmemory",
             format!("{used} used, no limit"),
-            "set `maxmemory` on the server: without it the cache grows until the system ends it",
+            "set a limit, such as `CONFIG SET maxmemory 1gb`: with `maxmemory 0` the cache grows \
+             until the system ends it",
         ),
         Some(max) => Check::ok("maxmemory", format!("{used} of {} used", ByteSize::bytes(max))),
     }
 }
 
 /// Judged with or without a limit: it is what happens on the day that one is set.
-fn policy(report: &RedisReport) -> Check {
+fn policy(report: &RedisReport, config: &RedisConfig) -> Check {
     let policy = report.policy.as_str();
+    let disagreement = report.disagreement(config).filter(|_| report.maxmemory_bytes.is_some());
     match policy {
         "allkeys-random" | "volatile-random" | "volatile-ttl" => Check::fault(
             "maxmemory-policy",
             format!("{policy} may evict the memory of a removal: an old value may come back"),
-            "set `maxmemory-policy` to allkeys-lru",
+            "CONFIG SET maxmemory-policy allkeys-lru",
         ),
-        "noeviction" => Check::advice(
+        _ if disagreement.is_some() => {
+            let Disagreement { found, change, .. } = disagreement.unwrap_or_default();
+            Check::advice("maxmemory-policy", found, change)
+        }
+        "noeviction" if config.tracked_entries_max.is_none() => Check::advice(
             "maxmemory-policy",
             "noeviction: a full server refuses writes",
-            "set `maxmemory-policy` to allkeys-lru",
+            "CONFIG SET maxmemory-policy allkeys-lru",
         ),
         _ => Check::ok("maxmemory-policy", policy),
     }

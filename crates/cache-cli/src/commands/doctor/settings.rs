@@ -1,18 +1,14 @@
 //! The configuration itself: where it was found, and which of it is in effect.
 
-use super::check::{Check, Examination};
-use crate::{
-    config::{Config, EvictionPolicy},
-    wiring::Backend,
-};
+use cache_core::Eviction;
 
-/// What is said of settings that a later version puts into effect.
-const NOT_IN_EFFECT: &str = "recorded, not in effect in this version";
+use super::check::{Check, Examination};
+use crate::{config::Config, wiring::Backend};
 
 pub(super) fn examine(config: &Config, backends: &[Backend<'_>], examination: &mut Examination) {
     let mut checks = vec![file(config), environment(config), tiers(config, backends)];
     checks.extend(warming(config));
-    checks.extend(eviction(config));
+    checks.extend(eviction(config, backends));
     examination.add("settings", checks);
 }
 
@@ -63,37 +59,57 @@ fn warming(config: &Config) -> [Check; 2] {
     ]
 }
 
-/// Settings that are checked and kept, and that nothing obeys yet. One that was changed is worth
-/// an advice: whoever changed it expects something.
-fn eviction(config: &Config) -> [Check; 3] {
-    let judge = |name, value: String, is_default: bool, instead: &str| {
-        let found = format!("{value}: {NOT_IN_EFFECT}: {instead}");
-        match is_default {
-            true => Check::ok(name, found),
-            false => Check::advice(name, found, "nothing can be changed; do not rely on it"),
+/// What the settings of eviction come to in the tiers that there are.
+fn eviction(config: &Config, backends: &[Backend<'_>]) -> [Check; 3] {
+    let followed = backends.iter().map(|backend| followed(*backend));
+    let near = format!("near by {}", config.cache_eviction_policy);
+    let followed: Vec<String> = [near].into_iter().chain(followed).collect();
+    let tracked = match config.redis.as_ref().and_then(|redis| redis.tracked_entries_max) {
+        Some(entries) => format!("{entries} entries of Redis at most; the cache evicts them"),
+        None => {
+            let tracked = config.cache_max_tracked_entries;
+            format!("{tracked}: not needed, as the cache evicts from no Redis")
         }
     };
-    let policy = config.cache_eviction_policy;
-    let tracked = config.cache_max_tracked_entries;
-    let threshold = config.cache_memory_pressure_threshold;
+    let threshold = format!(
+        "{}: from that part of its room on a tier is under pressure",
+        config.cache_memory_pressure_threshold
+    );
     [
-        judge(
-            "cache_eviction_policy",
-            policy.to_string(),
-            policy == EvictionPolicy::default(),
-            "the near tier evicts by moka's TinyLFU",
-        ),
-        judge(
-            "cache_max_tracked_entries",
-            tracked.to_string(),
-            tracked == 10_000,
-            "the near tier is bounded by `near.bytes_max`",
-        ),
-        judge(
-            "cache_memory_pressure_threshold",
-            threshold.to_string(),
-            threshold == 0.9,
-            "the near tier is bounded by `near.bytes_max`",
-        ),
+        Check::ok("cache_eviction_policy", followed.join("; ")),
+        Check::ok("cache_max_tracked_entries", tracked),
+        Check::ok("cache_memory_pressure_threshold", threshold),
     ]
+}
+
+/// How a tier follows its policy.
+fn followed(backend: Backend<'_>) -> String {
+    use Eviction::{AgingLfu, Fifo, Lfu, Lru, Random, Ttl, WTinyLfu};
+    match backend {
+        Backend::Redis(redis) => match (redis.eviction, redis.tracked_entries_max) {
+            (policy, None) => format!("redis by the server, for {policy}"),
+            (policy @ (Fifo | Ttl | Lru | Lfu | Random), Some(_)) => format!("redis by {policy}"),
+            (policy @ (AgingLfu | WTinyLfu), Some(_)) => format!("redis by lfu, for {policy}"),
+            (policy, Some(_)) => format!("redis by lru, for {policy}"),
+        },
+        Backend::Postgres(postgres)
+            if postgres.bytes_max.is_none() && postgres.entries_max.is_none() =>
+        {
+            "postgres has no bound, unless `postgres.bytes_max` is set".to_owned()
+        }
+        Backend::Postgres(postgres) => match postgres.eviction {
+            policy @ (Fifo | Ttl | Lru | Lfu | AgingLfu | Random) => {
+                format!("postgres by {policy}")
+            }
+            WTinyLfu => "postgres by lfu-aging, for w-tinylfu".to_owned(),
+            policy => format!("postgres by fifo with a second chance, for {policy}"),
+        },
+        Backend::Sqlite(sqlite) => match sqlite.eviction {
+            policy @ (Fifo | Ttl) => format!("sqlite by {policy}"),
+            Random => "sqlite by random runs of neighbours".to_owned(),
+            WTinyLfu => "sqlite by lfu-aging among the oldest, for w-tinylfu".to_owned(),
+            policy @ (Lru | Lfu | AgingLfu) => format!("sqlite by {policy} among the oldest"),
+            policy => format!("sqlite by fifo with a second chance, for {policy}"),
+        },
+    }
 }

@@ -16,8 +16,15 @@ pub(super) struct Answer {
     pub(super) advice: Option<Advice>,
 }
 
+/// Whether somebody has asked for these sizes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sizes {
+    Named,
+    Spread,
+}
+
 /// What a reader should know of the figures.
-pub(super) fn notes(trace: &Trace, plan: &Plan, curves: &Curves) -> Vec<String> {
+pub(super) fn notes(trace: &Trace, plan: &Plan, curves: &Curves, sizes: Sizes) -> Vec<String> {
     let (reads, keys) = (trace.total().round(), trace.keys_total().round());
     let about = if trace.rate() < 1.0 { "about " } else { "" };
     let mut notes = vec![match curves.sample {
@@ -39,15 +46,13 @@ pub(super) fn notes(trace: &Trace, plan: &Plan, curves: &Curves) -> Vec<String> 
     } else if is_asked(Eviction::Ttl) && !columns.ttl {
         notes.push("the trace tells no times to live: `ttl` has only the order of arrival".into());
     }
-    for size in &plan.sizes {
-        let capacity = size.capacity(trace);
-        let whole = match size.unit() {
-            Unit::Items => trace.keys_total(),
-            Unit::Bytes => trace.bytes_total(),
-        };
-        if capacity == 0 {
+    // Those that nobody has asked for end where everything fits.
+    let asked = curves.points.iter().take(plan.sizes.len()).filter(|_| sizes == Sizes::Named);
+    for point in asked {
+        let Point { size, capacity, .. } = point;
+        if *capacity == 0 {
             notes.push(format!("{size} of {keys} keys is less than one: nothing is kept"));
-        } else if capacity as f64 >= whole && plan.sizes.len() < 20 {
+        } else if curves.holds_all(point) {
             notes.push(format!(
                 "{size} has room for everything: each key is missed once, whatever the policy is"
             ));

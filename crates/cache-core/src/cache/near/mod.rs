@@ -88,6 +88,11 @@ impl<V: Send + Sync + 'static> Near<V> {
         self.read(text, now, |value| Some(value.clone()))
     }
 
+    /// What the value under `text` takes here.
+    pub(super) fn weight_of(&self, text: &str) -> Option<u32> {
+        self.values.weight_of(text)
+    }
+
     /// To be read before any lower tier is asked.
     pub(super) fn fence(&self, key: &Key) -> NearFence {
         NearFence(self.fences.read(key.text()))

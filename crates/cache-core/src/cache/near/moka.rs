@@ -68,6 +68,10 @@ impl<V: Send + Sync + 'static> Moka<V> {
         self.values.get(text.as_bytes()).map(|weighed| weighed.value)
     }
 
+    pub(super) fn weight_of(&self, text: &str) -> Option<u32> {
+        self.values.get(text.as_bytes()).map(|weighed| weighed.weight)
+    }
+
     /// Keeps a value, unless memory is short and the limit is reached: then the key is forgotten,
     /// and the answer is `false`.
     pub(super) fn insert(&self, text: &str, value: NearValue<V>, weight: u32) -> bool {

@@ -53,6 +53,15 @@ impl<V: Send + Sync + 'static> Values<V> {
         }
     }
 
+    /// What the value under `text` weighs.
+    pub(super) fn weight_of(&self, text: &str) -> Option<u32> {
+        let key = text.as_bytes();
+        match self {
+            Self::Own(engine) => engine.weight_of(engine.hash(key), |value| value.is_under(key)),
+            Self::Moka(moka) => moka.weight_of(text),
+        }
+    }
+
     /// Keeps a value; answers whether it can be held at all.
     pub(super) fn insert(
         &self,

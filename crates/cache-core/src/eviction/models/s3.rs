@@ -177,7 +177,7 @@ impl EvictionPolicy for AdaptiveS3Fifo {
         self.full = true;
         let records = self.small.0.len() + self.main.0.len();
         self.small_ghost.2 = (records - records / 10).max(1);
-        self.main_ghost.2 = (records / 5).max(1);
+        self.main_ghost.2 = (records * 3 / 10).max(1);
         if (self.small.weight() >= self.small_capacity || self.main.0.is_empty())
             && let Some((slot, hash)) = take_small(&mut self.small, &mut self.main, reads)
         {

@@ -81,7 +81,9 @@ impl WTinyLfu {
             let hit_ratio = self.hits as f64 / self.requests as f64;
             let change = hit_ratio - self.hit_ratio;
             let step = if change < 0.0 { -self.step } else { self.step };
+            let before = self.share;
             self.share = (self.share + step).clamp(0.01, 0.99);
+            let step = if self.share == before { -step } else { step };
             self.step = if change.abs() < 0.05 { step * 0.98 } else { 0.0625_f64.copysign(step) };
             (self.requests, self.hits, self.hit_ratio) = (0, 0, hit_ratio);
             self.settle(0);
