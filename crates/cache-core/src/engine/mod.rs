@@ -9,6 +9,8 @@ mod shard;
 mod slab;
 #[cfg(all(test, not(shuttle)))]
 mod tests;
+#[cfg(all(test, not(shuttle)))]
+mod traces;
 mod wheel;
 
 use std::fmt;

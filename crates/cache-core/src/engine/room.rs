@@ -24,6 +24,9 @@ pub(super) struct Room {
     capacity: AtomicU64,
     entries_max: u64,
     large_min: u64,
+    /// What a policy is told that a record weighs at least, where entries are bounded: with that,
+    /// as many entries as there may be fill its capacity.
+    told_weight_min: u32,
     used: AtomicU64,
     entries: AtomicU64,
     large: AtomicU64,
@@ -91,6 +94,7 @@ impl Room {
             capacity: AtomicU64::new(capacity),
             entries_max,
             large_min,
+            told_weight_min: u32::try_from(capacity / entries_max.max(1)).unwrap_or(u32::MAX),
             used: AtomicU64::new(0),
             entries: AtomicU64::new(0),
             large: AtomicU64::new(0),
@@ -136,6 +140,11 @@ impl Room {
 
     pub(super) fn is_large(&self, weight: u32) -> bool {
         u64::from(weight) > self.large_min
+    }
+
+    /// A record as a policy is told of it.
+    pub(super) fn told(&self, resident: Resident) -> Resident {
+        Resident { weight: resident.weight.max(self.told_weight_min), ..resident }
     }
 
     /// Takes room for a record of `weight` in place of one of `freed`, if there is one.

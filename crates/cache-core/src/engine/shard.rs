@@ -167,7 +167,7 @@ impl<T: Record> Shard<T> {
         self.table.insert_unique(cold.hash, slot, |slot| slab.cold(*slot).hash);
         self.wheel.schedule(slot, place.reclaim_at);
         if let Some(policy) = self.policy(room, cold.rank) {
-            policy.insert(Slot(slot), place.resident);
+            policy.insert(Slot(slot), room.told(place.resident));
         }
     }
 
@@ -184,7 +184,7 @@ impl<T: Record> Shard<T> {
         self.wheel.schedule(slot, place.reclaim_at);
         if cold.rank == old_rank {
             if let Some(policy) = self.policy(room, cold.rank) {
-                policy.update(Slot(slot), place.resident);
+                policy.update(Slot(slot), room.told(place.resident));
             }
             return old;
         }
@@ -192,7 +192,7 @@ impl<T: Record> Shard<T> {
             policy.remove(Slot(slot));
         }
         if let Some(policy) = self.policy(room, cold.rank) {
-            policy.insert(Slot(slot), place.resident);
+            policy.insert(Slot(slot), room.told(place.resident));
         }
         old
     }

@@ -85,7 +85,7 @@ async fn a_cache_tells_its_curve_in_its_statistics() {
         .build()
         .unwrap();
     assert_eq!(cache.stats().await.curve.unwrap().points, []);
-    for key in (0..500).cycle().take(5_000) {
+    for key in (0..400).cycle().take(4_000) {
         let load = || async { Ok::<_, std::convert::Infallible>("x".repeat(40)) };
         cache.get_or_load(&key.to_string(), load).await.unwrap();
     }

@@ -42,6 +42,7 @@
 //! A tier that has a log or leases runs `log_conformance_tests!` and `lease_conformance_tests!` as
 //! well.
 
+mod bounded_map;
 pub mod conformance;
 mod faults;
 pub mod fuzzing;
@@ -49,6 +50,7 @@ mod model;
 mod services;
 mod suite;
 
+pub use bounded_map::BoundedMap;
 pub use conformance::{
     Harness, leases as lease_conformance, log as log_conformance, log::LogHarness,
 };
