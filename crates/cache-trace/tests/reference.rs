@@ -21,8 +21,14 @@ fn the_replay_equals_the_reference_to_a_ten_thousandth() {
     let reference = fs::read_to_string(directory.join("reference_hit_ratios.csv")).unwrap();
     let rows: Vec<Vec<&str>> =
         reference.lines().skip(1).map(|line| line.split(',').collect()).collect();
+    let mut names = vec!["cache2k-web12", "arc-OLTP"];
+    if cfg!(debug_assertions) {
+        println!("left out: the long trace, which takes minutes without `--release`");
+    } else {
+        names.push("cache2k-orm-busy");
+    }
     let mut compared = 0;
-    for name in ["cache2k-web12", "arc-OLTP", "cache2k-orm-busy"] {
+    for name in &names {
         let path = directory.join(format!("{name}.keys.zst"));
         let trace = read(&path, &ReadOptions::default()).unwrap();
         let plan = Plan {
@@ -36,7 +42,7 @@ fn the_replay_equals_the_reference_to_a_ten_thousandth() {
                 EXACT.iter().find(|(_, name)| *name == ours).expect("it is in the plan").0
             };
             let is_it = |row: &&Vec<&str>| {
-                row[1] == name
+                row[1] == *name
                     && format!("{}%", row[4]) == point.size.to_string()
                     && row[6] == theirs(point.contender)
             };
@@ -51,5 +57,5 @@ fn the_replay_equals_the_reference_to_a_ten_thousandth() {
             compared += 1;
         }
     }
-    assert_eq!(compared, 3 * 3 * EXACT.len());
+    assert_eq!(compared, names.len() * 3 * EXACT.len());
 }
