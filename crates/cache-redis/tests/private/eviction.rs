@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use bb8_redis::redis;
 use cache_core::{
     ByteSize, Clock, CodecId, Condition, Entry, Eviction, EvictionPriority, Fence, Key,
-    ManualClock, Namespace, PressureGauge, Put, PutOutcome, Shrink, Tier, TierExt, Ttl, Version,
+    ManualClock, Namespace, PressureGauge, Put, PutOutcome, Shrink, Span, Tier, TierExt, Ttl,
+    Version,
 };
 use cache_redis::{RedisConfig, RedisTier};
 
@@ -288,6 +289,7 @@ async fn the_memory_of_redis_stays_within_the_bound_whatever_the_sizes() {
     let tier = ground
         .connect(&RedisConfig {
             tracked_entries_max: Some(1_000_000),
+            response_timeout: Span::secs(20),
             tracked_bytes_max: Some(bytes_max),
             ..ground.config("fifo")
         })
