@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use cache_core::{Error, Eviction, Result, Timestamp};
+use cache_core::{Error, Eviction, Pressure, Result, Timestamp};
 use parking_lot::Mutex;
 use tokio::{
     sync::{Mutex as AsyncMutex, Notify},
@@ -27,6 +27,11 @@ const BYTES_LOW: f64 = 0.65;
 
 /// Part of the bound in bytes from which on whoever puts has to wait for room.
 const BYTES_FULL: f64 = 0.75;
+
+/// Part of the bound in bytes that counts as all of it for the gauge of pressure: so eviction works
+/// below the 90 % from which on a tier counts as being under pressure, and that is reached when
+/// eviction falls behind.
+const BYTES_ALL: f64 = 0.80;
 
 /// Part of the bound in entries down to which eviction goes.
 const ENTRIES_LOW: f64 = 0.95;
@@ -132,6 +137,13 @@ impl Room {
         let known = self.estimate();
         self.bytes_max.is_some_and(|max| known.bytes > self.part(max, BYTES_FULL))
             || self.entries_max.is_some_and(|max| known.rows > max)
+    }
+
+    /// How much of what values may take they take. Not what the table takes: what has gone leaves
+    /// room in it, which is used again.
+    pub(crate) fn pressure(&self) -> Pressure {
+        let used = (self.estimate().bytes as f64 / BYTES_ALL) as u64;
+        Pressure { used, limit: self.bytes_max.unwrap_or(0) }
     }
 
     fn estimate(&self) -> Known {

@@ -244,7 +244,7 @@ impl Tier for PostgresTier {
     }
 }
 
-/// The table with its index and its large values, against `bytes_max`.
+/// What values take of their part of `bytes_max`, by what all processes have put.
 #[async_trait]
 impl PressureGauge for PostgresTier {
     fn name(&self) -> &str {
@@ -252,8 +252,14 @@ impl PressureGauge for PostgresTier {
     }
 
     async fn read(&self) -> Result<Pressure> {
-        let usage = self.usage().await?;
-        Ok(Pressure { used: usage.bytes.unwrap_or(0), limit: usage.bytes_max.unwrap_or(0) })
+        self.calls
+            .detached("pressure", |store| async move {
+                if store.room.is_bounded() {
+                    store.tell_totals(store.room.untold()).await?;
+                }
+                Ok(store.room.pressure())
+            })
+            .await
     }
 }
 

@@ -38,7 +38,7 @@ pub struct SqliteConfig {
     /// The tier's name in statistics, errors and results.
     #[serde(default = "default::name")]
     pub name: String,
-    /// How much room the file's used pages may take; above 95 % of it values give way. The
+    /// How much room the file's used pages may take; above seven eighths of it values give way. The
     /// write-ahead log beside it takes a sixteenth of this more, 4 MiB at least.
     #[serde(default = "default::bytes_max")]
     pub bytes_max: ByteSize,

@@ -10,7 +10,7 @@ mod sqlite;
 use std::sync::Arc;
 
 use anyhow::Result;
-use cache_core::{Clock, SystemClock, Tier};
+use cache_core::{ByteSize, Clock, PressureGauge, SystemClock, Tier};
 use cache_postgres::PostgresTier;
 use cache_redis::RedisTier;
 use cache_sqlite::SqliteTier;
@@ -53,7 +53,8 @@ impl Doctor {
         let mut examination = Examination::default();
         settings::examine(&config, &backends, &mut examination);
         for backend in backends {
-            examine(backend, &clock, &mut examination).await;
+            let threshold = config.cache_memory_pressure_threshold;
+            examine(backend, threshold, &clock, &mut examination).await;
         }
         context.format.print(&examination)?;
         Ok(if examination.has_fault() { Exit::Tier } else { Exit::Done })
@@ -61,11 +62,16 @@ impl Doctor {
 }
 
 /// Looks at one tier. One that cannot be made or reached is a fault like others.
-async fn examine(backend: Backend<'_>, clock: &Arc<dyn Clock>, examination: &mut Examination) {
+async fn examine(
+    backend: Backend<'_>,
+    threshold: f64,
+    clock: &Arc<dyn Clock>,
+    examination: &mut Examination,
+) {
     let (part, result) = match backend {
-        Backend::Redis(config) => ("redis", examine_redis(config, clock).await),
-        Backend::Postgres(config) => ("postgres", examine_postgres(config, clock).await),
-        Backend::Sqlite(config) => ("sqlite", examine_sqlite(config, clock).await),
+        Backend::Redis(config) => ("redis", examine_redis(config, threshold, clock).await),
+        Backend::Postgres(config) => ("postgres", examine_postgres(config, threshold, clock).await),
+        Backend::Sqlite(config) => ("sqlite", examine_sqlite(config, threshold, clock).await),
     };
     match result {
         Ok(checks) => examination.add(part, checks),
@@ -75,12 +81,14 @@ async fn examine(backend: Backend<'_>, clock: &Arc<dyn Clock>, examination: &mut
 
 async fn examine_redis(
     config: &cache_redis::RedisConfig,
+    threshold: f64,
     clock: &Arc<dyn Clock>,
 ) -> cache_core::Result<Vec<Check>> {
     let tier = RedisTier::connect_lazy(config, Arc::clone(clock))?;
     let report = tier.inspect().await?;
     let mut checks = vec![reachable(&*tier, &config.url.to_string()).await?];
     checks.extend(redis::judge(&report, config));
+    checks.push(pressure(&*tier, threshold).await?);
     let kept = format!("{} changes are kept", config.log_len_max);
     checks.extend(coherence::examine(&*tier, &kept).await);
     tier.close().await?;
@@ -89,12 +97,14 @@ async fn examine_redis(
 
 async fn examine_postgres(
     config: &cache_postgres::PostgresConfig,
+    threshold: f64,
     clock: &Arc<dyn Clock>,
 ) -> cache_core::Result<Vec<Check>> {
     let tier = PostgresTier::connect(config, Arc::clone(clock)).await?;
     let report = tier.inspect().await?;
     let mut checks = vec![reachable(&*tier, &config.url.to_string()).await?];
     checks.extend(postgres::judge(&report, config));
+    checks.push(pressure(&*tier, threshold).await?);
     let kept = format!("{} changes of {} are kept", config.log_len_max, config.log_retention);
     checks.extend(coherence::examine(&*tier, &kept).await);
     tier.close().await?;
@@ -103,16 +113,35 @@ async fn examine_postgres(
 
 async fn examine_sqlite(
     config: &cache_sqlite::SqliteConfig,
+    threshold: f64,
     clock: &Arc<dyn Clock>,
 ) -> cache_core::Result<Vec<Check>> {
     let tier = SqliteTier::with_config(config, Arc::clone(clock))?;
     let report = tier.inspect().await?;
     let mut checks = vec![reachable(&*tier, &config.path.display().to_string()).await?];
     checks.extend(sqlite::judge(&report, config));
+    checks.push(pressure(&*tier, threshold).await?);
     let kept = format!("looked for every {}", config.log_poll);
     checks.extend(coherence::examine(&*tier, &kept).await);
     tier.close().await?;
     Ok(checks)
+}
+
+/// How near a tier is to the end of its room.
+async fn pressure(gauge: &dyn PressureGauge, threshold: f64) -> cache_core::Result<Check> {
+    let pressure = gauge.read().await?;
+    if pressure.limit == 0 {
+        return Ok(Check::ok("pressure", "none, as there is no limit"));
+    }
+    let (used, limit) = (ByteSize::bytes(pressure.used), ByteSize::bytes(pressure.limit));
+    let found = format!("{used} of {limit}, {:.0} %", pressure.share() * 100.0);
+    Ok(if pressure.share() > threshold {
+        let change = "give it more room, or let entries live for a shorter time; \
+                      `cache_memory_pressure_threshold` says from where on this is told";
+        Check::advice("pressure", found, change)
+    } else {
+        Check::ok("pressure", found)
+    })
 }
 
 /// How fast a tier answers that does.

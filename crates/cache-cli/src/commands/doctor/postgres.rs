@@ -19,7 +19,7 @@ pub(super) fn judge(report: &PostgresReport, config: &PostgresConfig) -> Vec<Che
         role(report),
         durability(report),
         connections(report, config),
-        table(report),
+        table(report, config),
     ]
 }
 
@@ -53,12 +53,22 @@ fn connections(report: &PostgresReport, config: &PostgresConfig) -> Check {
     Check::ok("connections", found)
 }
 
-fn table(report: &PostgresReport) -> Check {
+fn table(report: &PostgresReport, config: &PostgresConfig) -> Check {
     let (live, dead) = (report.live_rows, report.dead_rows);
     let found =
         format!("{} in {live} rows, and {dead} dead ones", ByteSize::bytes(report.table_bytes));
     if dead > live.max(DEAD_ROWS_MIN) {
         let change = "see that autovacuum runs and keeps up: the table grows with what it leaves";
+        return Check::advice("table", found, change);
+    }
+    if let Some(max) = config.bytes_max
+        && report.table_bytes > max.as_u64() / 10 * 11
+    {
+        let schema = &config.schema;
+        let change = format!(
+            "`VACUUM FULL {schema}.entries` gives back what lies free in it, and stops everybody for \
+             that time; or raise `postgres.bytes_max`, which is {max}"
+        );
         return Check::advice("table", found, change);
     }
     Check::ok("table", found)
