@@ -23,7 +23,7 @@ use crate::{
     fence_table::FenceTable,
     key::{Key, Namespace},
     lease::{Leases, MemoryLeases},
-    pressure::{Shrink, share},
+    pressure::{Admission, Shrink, share},
     tier::{
         Condition, Durability, Lookup, Put, PutOutcome, Removal, Scope, Tier, TierInfo, Usage,
         check_batch,
@@ -58,6 +58,7 @@ pub struct MemoryTier {
     /// Whether everything that changes is told to the log.
     log_complete: Once,
     leases: Arc<MemoryLeases>,
+    admission: Admission,
 }
 
 impl MemoryTier {
@@ -89,6 +90,7 @@ impl MemoryTier {
             log: OnceLock::new(),
             log_complete: Once::new(),
             leases: Arc::new(MemoryLeases::new()),
+            admission: Admission::default(),
         }
     }
 
@@ -218,6 +220,9 @@ impl MemoryTier {
             }),
             Condition::Unmoved(fence) => {
                 let Some(seen) = fence.as_mark() else { return PutOutcome::Skipped };
+                if !self.admission.admits(|| self.is_new(key)) {
+                    return PutOutcome::Skipped;
+                }
                 if self.floor(key.namespace()) > seen {
                     return PutOutcome::Superseded;
                 }
@@ -285,6 +290,10 @@ impl MemoryTier {
             if counts { record.version } else { None }
         };
         self.records.peek(self.hash(key), |record| record.key == *key, known).flatten()
+    }
+
+    fn is_new(&self, key: &Key) -> bool {
+        self.records.peek(self.hash(key), |record| record.key == *key, |_| ()).is_none()
     }
 
     /// Puts a record in the place of the one of its key; answers whether there can be room for it.
@@ -400,6 +409,7 @@ impl fmt::Debug for MemoryTier {
 #[async_trait]
 impl Shrink for MemoryTier {
     async fn shrink_to(&self, fraction: f64) -> Result<u64> {
+        self.admission.shrunk_to(fraction);
         Ok(self.records.resize(share(self.config.capacity, fraction), self.clock.now()))
     }
 }

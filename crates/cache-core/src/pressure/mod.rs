@@ -1,5 +1,6 @@
 //! How near something is to the end of its room, and what is done about it.
 
+mod admission;
 mod monitor;
 mod process;
 
@@ -7,6 +8,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 
+pub(crate) use self::admission::Admission;
 pub use self::{
     monitor::{MemoryPressure, PressureConfig, PressureStats},
     process::ProcessMemory,

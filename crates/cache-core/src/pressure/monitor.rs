@@ -24,6 +24,9 @@ use crate::{
 /// stays it is shrunk further, by the same factor, down to `floor`. Once less than `relief` is used
 /// the capacity comes back in `steps`, one every `interval`; between `relief` and `threshold`
 /// nothing changes. So a reading that swings about the threshold moves nothing to and fro.
+///
+/// While a near tier or a memory tier is smaller than it may be, it keeps a quarter of the copies of
+/// keys that it does not have. What callers insert it keeps in any case.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PressureConfig {
     /// The share of the limit above which memory is short. 0.9 unless set.

@@ -123,3 +123,26 @@ async fn a_load_without_room_is_answered_by_a_stale_value_or_an_error() {
     assert_eq!(cache.get_or_load("cold", load).await.unwrap().as_str(), "new");
     assert_eq!(only.await.unwrap().unwrap().as_str(), "v");
 }
+
+#[tokio::test]
+async fn while_memory_is_short_few_copies_of_new_keys_are_kept_and_inserts_all() {
+    let ground = Ground::new();
+    let cache = ground.builder().build().unwrap();
+    let near_entries =
+        async || cache.stats().await.tiers[0].usage.unwrap().entries.expect("it counts");
+    let load = async |from: usize| {
+        for i in from..from + 100 {
+            let load = || async { Ok::<_, Infallible>("v".to_owned()) };
+            cache.get_or_load(&format!("k{i}"), load).await.unwrap();
+        }
+    };
+    let room = cache.near_room();
+    room.shrink_to(0.9).await.unwrap();
+    load(0).await;
+    assert_eq!(near_entries().await, 25);
+    cache.insert("inserted", "v".to_owned()).await.unwrap();
+    assert_eq!(near_entries().await, 26);
+    room.shrink_to(1.0).await.unwrap();
+    load(100).await;
+    assert_eq!(near_entries().await, 126);
+}

@@ -19,7 +19,7 @@ use crate::{
     eviction::Eviction,
     fence_table::Fences,
     key::Key,
-    pressure::share,
+    pressure::{Admission, share},
     tier::{PutOutcome, Usage},
 };
 
@@ -38,6 +38,7 @@ pub(super) struct Near<V> {
     /// The versions below which removed keys are not kept again. Made at the first removal that
     /// names one: a cache without versions has none.
     removals: OnceLock<Removals>,
+    admission: Admission,
 }
 
 /// What bounds a near tier.
@@ -65,7 +66,8 @@ pub(super) fn weight(key: &Key, entry: &Entry) -> u32 {
 impl<V: Send + Sync + 'static> Near<V> {
     pub(super) fn new(config: NearConfig, clock: Arc<dyn Clock>) -> Self {
         let values = Values::new(&config, &clock);
-        Self { values, clock, config, fences: Fences::new(), removals: OnceLock::new() }
+        let (removals, admission) = (OnceLock::new(), Admission::default());
+        Self { values, clock, config, fences: Fences::new(), removals, admission }
     }
 
     /// What `read` makes of the value under `text`, unless it has expired by `now`.
@@ -98,7 +100,8 @@ impl<V: Send + Sync + 'static> Near<V> {
         NearFence(self.fences.read(key.text()))
     }
 
-    /// Keeps a value that was found below or loaded, unless the key has moved since `seen`.
+    /// Keeps a value that was found below or loaded, unless the key has moved since `seen`. While
+    /// memory is short, few that are new are kept.
     pub(super) fn fill(
         &self,
         key: &Key,
@@ -107,6 +110,9 @@ impl<V: Send + Sync + 'static> Near<V> {
         NearFence(fence): NearFence,
         provenance: Provenance,
     ) -> PutOutcome {
+        if !self.admission.admits(|| self.values.peek(key.text(), |_| ()).is_none()) {
+            return PutOutcome::Skipped;
+        }
         self.fences
             .fill(key.text(), fence, || self.store(key, value, entry, fence, provenance))
             .unwrap_or(PutOutcome::Superseded)
@@ -194,6 +200,7 @@ impl<V: Send + Sync + 'static> Near<V> {
 
     /// Holds at most `fraction` of its bytes from now on. Answers how many values went for that.
     pub(super) fn shrink_to(&self, fraction: f64) -> u64 {
+        self.admission.shrunk_to(fraction);
         self.values.resize(share(self.config.bytes_max, fraction), self.clock.now())
     }
 
