@@ -14,7 +14,7 @@ const EXPECTED: [(Eviction, [usize; 3]); 5] = [
 
 #[test]
 fn a_piece_of_a_real_trace_has_as_many_hits_as_elsewhere() {
-    let keys = keys(include_bytes!("traces/web12-head.keys.zst"));
+    let keys = keys(include_bytes!("../../../cache-trace/sample/web12.keys.zst"));
     for (policy, expected) in EXPECTED {
         for (capacity, expected) in [50, 200, 800].into_iter().zip(expected) {
             let found = hits(policy, capacity, &keys);
