@@ -155,11 +155,11 @@ fn a_torn_tail_is_left_out_and_told() {
     drop(log);
     let whole = fs::read(home.path().join("access.log")).unwrap();
     let cut = home.path().join("cut");
-    // 300 reads are two blocks at least.
+    // 300 reads are two blocks at least, and the last has 256 at most.
     fs::write(&cut, &whole[..whole.len() - 1]).unwrap();
     let (records, reader) = read(&cut);
-    assert!((256..300).contains(&records.len()), "{}", records.len());
-    assert!(matches!(reader.end(), Some(LogEnd::Torn { at }) if at > 256 * 10));
+    assert!((44..300).contains(&records.len()), "{}", records.len());
+    assert!(matches!(reader.end(), Some(LogEnd::Torn { at }) if at > format::HEADER_LEN as u64));
     // A header alone is an empty log, and less is none.
     fs::write(&cut, &whole[..format::HEADER_LEN]).unwrap();
     assert!(read(&cut).0.is_empty());
