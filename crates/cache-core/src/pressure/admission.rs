@@ -24,7 +24,7 @@ impl Admission {
     pub(crate) fn admits(&self, is_new: impl FnOnce() -> bool) -> bool {
         !self.is_slow.load(Ordering::Relaxed)
             || !is_new()
-            || self.asked.fetch_add(1, Ordering::Relaxed) % ONE_IN == 0
+            || self.asked.fetch_add(1, Ordering::Relaxed).is_multiple_of(ONE_IN)
     }
 }
 
