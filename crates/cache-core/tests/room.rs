@@ -123,20 +123,22 @@ async fn hits(eviction: Eviction) {
     for key in &keys {
         cache.insert(key, 7).await.expect("it works");
     }
-    let mut region = Region::new(ALLOCATOR);
-    for key in keys.iter().chain(&keys) {
-        if key == &keys[0] {
-            // The first round has made what a thread needs once.
-            region.reset();
+    let mut rounds = Vec::new();
+    for _ in 0..5 {
+        let region = Region::new(ALLOCATOR);
+        for key in &keys {
+            let hit = cache.get(key).await.expect("it answers").expect("it is there");
+            assert_eq!(**hit.value(), 7);
+            let load = || async { Err::<u64, &str>("it is there") };
+            assert_eq!(*cache.get_or_load(key, load).await.expect("it works"), 7);
+            assert!(cache.peek(key).is_some());
         }
-        assert_eq!(**cache.get(key).await.expect("it answers").expect("it is there").value(), 7);
-        let load = || async { Err::<u64, &str>("it is there") };
-        assert_eq!(*cache.get_or_load(key, load).await.expect("it works"), 7);
-        assert!(cache.peek(key).is_some());
+        let change = region.change();
+        rounds.push(change.allocations + change.reallocations);
     }
-    let change = region.change();
-    // Moka allocates where it records reads.
+    // The first round makes what a thread needs once, and now and then the harness's own thread
+    // allocates; a hit that does would do so in every round. Moka allocates where it records reads.
     if eviction != Eviction::Lru {
-        assert_eq!(change.allocations + change.reallocations, 0, "{eviction}: {change:?}");
+        assert!(rounds.contains(&0), "{eviction}: allocations in each round {rounds:?}");
     }
 }
