@@ -41,7 +41,8 @@ impl Default for CallLimit {
     }
 }
 
-/// A layer that lets only so many calls through at the same time; the others wait in their order.
+/// A layer that lets only so many calls through at the same time; the others wait, about in
+/// their order.
 ///
 /// A call that finds too many waiting, or has waited too long, fails with
 /// [`Overloaded`](ErrorKind::Overloaded) and has not happened.
