@@ -91,6 +91,7 @@ pub async fn serve(settings: Settings) -> Result<()> {
                 journal.write(Line::Answer(workload.storm(key, callers.parse()?).await));
             }
             (Some("read"), Some(key), None) => workload.read(key).await,
+            (Some("insert"), Some(key), None) => workload.insert(key).await,
             (Some("invalidate"), Some(key), None) => workload.invalidate(key).await,
             (Some("watch"), Some(key), Some(version)) => {
                 workload.watch(key, version.parse()?).await;

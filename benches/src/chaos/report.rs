@@ -237,7 +237,12 @@ fn describe(shown: &Shown) -> String {
                 points(*converged),
                 wrong.len()
             );
-            wrong.iter().fold(text, |text, line| format!("{text}\n  WRONG: {line}"))
+            with_wrong(text, wrong)
+        }
+        Shown::Crash { writes, wrong } => {
+            let count = wrong.len();
+            let text = format!("{writes} writes, each the last before a crash: {count} wrong");
+            with_wrong(text, wrong)
         }
         Shown::Staleness { reads, histogram, max_us } => {
             let share = |count: usize| 100.0 * count as f64 / (*reads).max(1) as f64;
@@ -253,6 +258,10 @@ fn describe(shown: &Shown) -> String {
             format!("{reads} reads, the stalest by {}{classes}", time(*max_us))
         }
     }
+}
+
+fn with_wrong(text: String, wrong: &[String]) -> String {
+    wrong.iter().fold(text, |text, line| format!("{text}\n  WRONG: {line}"))
 }
 
 /// Median and p99.

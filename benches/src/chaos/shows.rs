@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
@@ -35,6 +35,9 @@ pub enum Show {
     /// A change and its invalidation in one SQL transaction: the node is killed directly after its
     /// `COMMIT`, and every node converges; a `ROLLBACK` changes nothing.
     Sql,
+    /// Servers that are killed directly after an insert or an invalidation was acknowledged: a node
+    /// that starts then finds what was said last.
+    Crash,
 }
 
 /// What a show found.
@@ -73,13 +76,20 @@ pub enum Shown {
         /// What was not as promised.
         wrong: Vec<String>,
     },
+    /// Of crashes.
+    Crash {
+        /// How many writes were the last before a crash.
+        writes: usize,
+        /// What was not as promised.
+        wrong: Vec<String>,
+    },
 }
 
 impl Shown {
     /// Whether it is wrong, not only slow.
     #[must_use]
     pub const fn is_wrong(&self) -> bool {
-        matches!(self, Self::Sql { wrong, .. } if !wrong.is_empty())
+        matches!(self, Self::Sql { wrong, .. } | Self::Crash { wrong, .. } if !wrong.is_empty())
     }
 }
 
@@ -89,13 +99,14 @@ const CLASSES_US: [u64; 9] =
 
 impl Show {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Callers,
         Self::CallersWithoutRedis,
         Self::Lag,
         Self::Staleness,
         Self::StalenessWithCut,
         Self::Sql,
+        Self::Crash,
     ];
 
     /// Its name on the command line and in reports.
@@ -108,6 +119,7 @@ impl Show {
             Self::Staleness => "staleness",
             Self::StalenessWithCut => "staleness-with-cut",
             Self::Sql => "sql",
+            Self::Crash => "crash",
         }
     }
 }
@@ -120,6 +132,7 @@ pub(super) async fn run(show: Show, plan: &Plan) -> Result<Shown> {
         Show::Staleness => staleness(plan, Fault::None).await,
         Show::StalenessWithCut => staleness(plan, Fault::NodeCutOffFromRedis).await,
         Show::Sql => sql(plan).await,
+        Show::Crash => crash(plan).await,
     }
 }
 
@@ -253,13 +266,56 @@ async fn sql(plan: &Plan) -> Result<Shown> {
     Ok(Shown::Sql { converged: Points::of(converged), wrong })
 }
 
+async fn crash(plan: &Plan) -> Result<Shown> {
+    /// Longer than the server keeps a commit from the disk that does not wait for it: three times
+    /// its `wal_writer_delay` of 200 ms.
+    const ON_DISK: Duration = Duration::from_millis(800);
+    let rounds = match plan.pace {
+        Pace::Full => 10,
+        Pace::Quick => 2,
+    };
+    let mut field = Field::start(&plan.programs, 1, Ways::Direct, Disk::Shared, Load::None).await?;
+    let mut wrong = Vec::new();
+    for round in 0..rounds {
+        for (last, place) in [("insert", Place::Postgres), ("invalidate", Place::Load)] {
+            let key = format!("crash-{last}-{round}");
+            write(&mut field, "insert", &key).await?;
+            sleep(ON_DISK).await;
+            write(&mut field, last, &key).await?;
+            field.inflict(Fault::BothKilled).await?;
+            // What it remembers, and what its breakers have learned, goes with it.
+            field.nodes[0].kill().await?;
+            field.lift(Fault::BothKilled).await?;
+            field.nodes[0].restart().await?;
+            let record = read(&mut field, 0, &key).await?;
+            if record.version != Some(2) || record.place != Some(place) {
+                wrong.push(format!("after `{last}` and a crash the node reads {record:?}"));
+            }
+        }
+    }
+    field.end().await?;
+    Ok(Shown::Crash { writes: 2 * rounds, wrong })
+}
+
+/// Has a node write `key`, and waits until it has.
+async fn write(field: &mut Field, how: &str, key: &str) -> Result<()> {
+    field.nodes[0].tell(&format!("{how} {key}")).await?;
+    let record = next(field).await;
+    ensure!(record.error.is_none(), "{how}: {record:?}");
+    Ok(())
+}
+
 /// Has a node read `key`, and waits for what it says.
 async fn read(field: &mut Field, node: usize, key: &str) -> Result<Record> {
     field.nodes[node].tell(&format!("read {key}")).await?;
+    Ok(next(field).await)
+}
+
+/// The next thing that a node does, while nobody else does anything.
+async fn next(field: &Field) -> Record {
     loop {
-        // Nobody else does anything.
         if let Some(seen) = field.chronicle.take().pop() {
-            return Ok(seen.record);
+            return seen.record;
         }
         sleep(Duration::from_millis(1)).await;
     }

@@ -116,8 +116,8 @@ pub enum Scope {
 pub enum Durability {
     /// Nothing is promised.
     Volatile,
-    /// Everything, but a crash of the server or machine may lose the last moments of entries.
-    /// Removals are kept.
+    /// Everything, but a crash of the server or machine may lose the fills of the last moments,
+    /// which are loaded again. Inserts and removals that were acknowledged are kept.
     Relaxed,
     /// Everything that was acknowledged.
     Full,

@@ -106,13 +106,13 @@ pub enum PostgresLogging {
     Off,
 }
 
-/// What a crash of the server may cost. A removal or a clear that was acknowledged is kept in
-/// either case.
+/// What a crash of the server may cost. An insert, a removal or a clear that was acknowledged is
+/// kept in either case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PostgresDurability {
-    /// The entries of the last moments (three times the server's `wal_writer_delay`, 0.6 s unless
-    /// it is set otherwise). Writes do not wait for the disk.
+    /// What was loaded in the last moments (three times the server's `wal_writer_delay`, 0.6 s
+    /// unless it is set otherwise), and is loaded again. Only that does not wait for the disk.
     #[default]
     Relaxed,
     /// Nothing that was acknowledged. Each write waits for the disk.

@@ -42,10 +42,11 @@
 //!
 //! # Durability
 //!
-//! By default an entry is written without waiting for the disk (`synchronous_commit = off`): when
-//! the server crashes, the entries of its last moments are gone, and nothing else is.
-//! [`PostgresDurability::Full`] waits. A removal or a clear waits in either case, because one that
-//! was acknowledged and lost would bring a stale value back.
+//! By default what was loaded is written without waiting for the disk (`synchronous_commit = off`):
+//! when the server crashes, the loads of its last moments are gone, and are loaded again.
+//! [`PostgresDurability::Full`] waits for those too. An insert, a removal or a clear waits in either
+//! case: no loader brings it again, and one that was acknowledged and lost would bring the value
+//! before it back.
 //!
 //! # Other processes
 //!

@@ -51,6 +51,16 @@ macro_rules! statements {
 /// one says otherwise.
 pub(crate) const STAMP_LATER: i64 = i64::MAX;
 
+/// The first part of a statement whose own commit waits for the disk, whatever the connection's
+/// setting: what was acknowledged must not be undone by a crash, or the value before it is read
+/// again. It is set inside the statement because a `SET LOCAL` needs a transaction around it, three
+/// round trips more. A join with it makes sure that it is evaluated.
+macro_rules! durable {
+    () => {
+        "WITH durable AS MATERIALIZED (SELECT set_config('synchronous_commit', 'on', true))"
+    };
+}
+
 type Keys = Vec<Vec<u8>>;
 type Names = Vec<String>;
 
@@ -92,7 +102,7 @@ statements! {
 
     /// Puts in any case, but never over a newer version. No record: what is there goes. With `moves`
     /// a value that is written again counts as one that came just now. Answers the keys that were
-    /// written.
+    /// written. [`durable!`], because no loader brings back what only a caller has said.
     Insert {
         retain_until: i64 => BigInt,
         arrived: i64 => BigInt,
@@ -105,13 +115,13 @@ statements! {
         moves: bool => Bool,
         at: i64 => BigInt,
         tell: bool => Bool,
-    } -> (Binary,) = "\
-        WITH done AS (INSERT INTO entries AS e \
+    } -> (Binary,) = concat!(durable!(), ", \
+        done AS (INSERT INTO entries AS e \
             (key, namespace, fence, version, expires_at, retain_until, record, arrived, priority) \
         SELECT p.key, p.namespace, nextval('fence_marks'), p.version, p.expires_at, ?, p.record, \
             ?, p.priority \
         FROM unnest(?, ?, ?, ?, ?, ?) \
-            AS p (key, namespace, version, expires_at, record, priority) \
+            AS p (key, namespace, version, expires_at, record, priority) CROSS JOIN durable \
         ON CONFLICT (key) DO UPDATE SET \
             fence = nextval('fence_marks'), version = EXCLUDED.version, \
             expires_at = EXCLUDED.expires_at, retain_until = EXCLUDED.retain_until, \
@@ -124,7 +134,7 @@ statements! {
         RETURNING e.key, e.fence, substr(e.record, 5, 4) AS digest), \
         told AS (INSERT INTO notices (change, author, mark, at, digest, name) \
             SELECT 1, 0, d.fence, ?, d.digest, d.key FROM done AS d WHERE ?) \
-        SELECT d.key FROM done AS d";
+        SELECT d.key FROM done AS d");
 
     /// Puts where the fence is still the one that was seen, and leaves it there. A clear that
     /// comes in between raises the floor above it: the row is dead on arrival.
@@ -158,12 +168,7 @@ statements! {
                 (SELECT n.floor FROM namespaces AS n WHERE n.namespace = e.namespace), 0)) \
         RETURNING e.key";
 
-    /// Leaves tombstones, with the newest version known since the last clear.
-    ///
-    /// `durable` makes this statement's own commit wait for the disk, whatever the connection's
-    /// setting: a removal that was acknowledged must not be undone by a crash. It is set inside
-    /// the statement because a `SET LOCAL` needs a transaction around it, three round trips more;
-    /// the join makes sure that it is evaluated.
+    /// Leaves tombstones, with the newest version known since the last clear; [`durable!`].
     Remove {
         removed_at: i64 => BigInt,
         retain_until: i64 => BigInt,
@@ -172,8 +177,7 @@ statements! {
         versions: Vec<Option<i64>> => Array<Nullable<BigInt>>,
         at: i64 => BigInt,
         tell: bool => Bool,
-    } -> () = "\
-        WITH durable AS MATERIALIZED (SELECT set_config('synchronous_commit', 'on', true)), \
+    } -> () = concat!(durable!(), ", \
         done AS (INSERT INTO entries AS e \
             (key, namespace, fence, version, expires_at, retain_until, record) \
         SELECT p.key, p.namespace, nextval('fence_marks'), p.version, ?, ?, NULL \
@@ -186,21 +190,20 @@ statements! {
             expires_at = EXCLUDED.expires_at, retain_until = EXCLUDED.retain_until, record = NULL \
         RETURNING e.key, e.fence) \
         INSERT INTO notices (change, author, mark, at, name) \
-        SELECT 1, 0, d.fence, ?, d.key FROM done AS d WHERE ?";
+        SELECT 1, 0, d.fence, ?, d.key FROM done AS d WHERE ?");
 
-    /// Raises the floor of a namespace above everything in it; durable as [`Remove`] is.
+    /// Raises the floor of a namespace above everything in it; [`durable!`].
     Clear {
         namespace: String => Text,
         at: i64 => BigInt,
         tell: bool => Bool,
-    } -> () = "\
-        WITH durable AS MATERIALIZED (SELECT set_config('synchronous_commit', 'on', true)), \
+    } -> () = concat!(durable!(), ", \
         done AS (INSERT INTO namespaces AS n (namespace, floor) \
         SELECT ?, nextval('fence_marks') FROM durable \
         ON CONFLICT (namespace) DO UPDATE SET floor = nextval('fence_marks') \
         RETURNING n.namespace, n.floor) \
         INSERT INTO notices (change, author, mark, at, name) \
-        SELECT 2, 0, d.floor, ?, convert_to(d.namespace, 'UTF8') FROM done AS d WHERE ?";
+        SELECT 2, 0, d.floor, ?, convert_to(d.namespace, 'UTF8') FROM done AS d WHERE ?");
 
     /// A sign of life in the log.
     Beat {

@@ -65,12 +65,16 @@ impl Change {
 
     /// Whether the change may leave a notice.
     pub(crate) fn is_told(&self) -> bool {
-        matches!(self, Self::Insert(_) | Self::Beat) || self.is_removal()
+        matches!(self, Self::Beat) || self.is_of_a_caller()
     }
 
-    /// Whether the change must outlive a power cut in any mode: what was removed must not return.
-    pub(crate) fn is_removal(&self) -> bool {
-        matches!(self, Self::Oversized { .. } | Self::Remove { .. } | Self::Clear(_))
+    /// Whether it is what a caller has said, and no loader brings again. It must outlive a power
+    /// cut in any mode, or the value before it is read again.
+    pub(crate) fn is_of_a_caller(&self) -> bool {
+        matches!(
+            self,
+            Self::Insert(_) | Self::Oversized { .. } | Self::Remove { .. } | Self::Clear(_)
+        )
     }
 }
 

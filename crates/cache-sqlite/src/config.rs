@@ -82,7 +82,8 @@ pub struct SqliteConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SqliteDurability {
-    /// The last entries may be lost. Removals and clears are kept: they wait for the disk.
+    /// What was loaded last may be lost, and is loaded again. Inserts, removals and clears are kept:
+    /// they wait for the disk.
     #[default]
     Relaxed,
     /// Nothing that was acknowledged is lost: every commit waits for the disk.

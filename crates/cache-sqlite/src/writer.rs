@@ -235,8 +235,8 @@ impl Writer {
         if jobs.is_empty() {
             return Ok(Vec::new());
         }
-        let removes = jobs.iter().flat_map(|job| &job.changes).any(Change::is_removal);
-        let synced = removes || self.durability == SqliteDurability::Full;
+        let said = jobs.iter().flat_map(|job| &job.changes).any(Change::is_of_a_caller);
+        let synced = said || self.durability == SqliteDurability::Full;
         self.connection.set_commit(if synced { Commit::Synced } else { Commit::Handed })?;
         let now = self.clock.now();
         let retain_until = now.after(self.fence_retention);

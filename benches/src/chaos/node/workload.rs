@@ -71,7 +71,10 @@ impl Workload {
         for writer in 0..WRITERS {
             self.repeat(ms(15), 100 + writer, move |this, rng| async move {
                 match (writer, rng % 4) {
-                    (0, 0) => this.insert(rng).await,
+                    (0, 0) => {
+                        let key = own_key(this.0.node, (rng >> 8) as usize % OWN_KEYS);
+                        this.insert(&key).await;
+                    }
                     (0, 1) => this.invalidate_tag((rng >> 8) % TAGS).await,
                     _ => this.invalidate(&shared_key(rng)).await,
                 }
@@ -216,12 +219,12 @@ impl Workload {
         table::change(postgres_url, cache.namespace().as_str(), key, end).await
     }
 
-    async fn insert(&self, random: u64) {
-        let key = own_key(self.0.node, (random >> 8) as usize % OWN_KEYS);
-        let Ok(version) = self.0.service.source.write(&key).await else { return };
+    /// Writes the source, then gives the cache the new value.
+    pub(super) async fn insert(&self, key: &str) {
+        let Ok(version) = self.0.service.source.write(key).await else { return };
         let begin_us = now_us();
-        let done = self.0.service.cache.insert(&key, item(key.clone(), version)).await;
-        self.wrote(Act::Insert, &key, version, begin_us, done.err());
+        let done = self.0.service.cache.insert(key, item(key.to_owned(), version)).await;
+        self.wrote(Act::Insert, key, version, begin_us, done.err());
     }
 
     fn wrote(

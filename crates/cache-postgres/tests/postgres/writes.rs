@@ -13,20 +13,36 @@ const WRITTEN: &str = "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint";
 const SAFE: &str = "SELECT (pg_current_wal_flush_lsn() - '0/0')::bigint";
 
 #[tokio::test]
-async fn a_removal_and_a_clear_are_on_disk_when_they_return() {
+async fn what_a_caller_says_is_on_disk_when_the_call_returns() {
     let Some(place) = Place::from_env() else { return };
     let tier = place.tier().await;
     assert_eq!(tier.info().durability, Durability::Relaxed);
     // Often, because a commit that does not wait is on disk a moment later all the same.
     for round in 0..20 {
         let written = place.number(WRITTEN).await;
-        if round % 2 == 0 {
-            tier.remove(key("k")).await.unwrap();
-        } else {
-            tier.clear(&namespace()).await.unwrap();
+        match round % 3 {
+            0 => drop(tier.put(key("k"), place.entry("v")).await.unwrap()),
+            1 => tier.remove(key("k")).await.unwrap(),
+            _ => tier.clear(&namespace()).await.unwrap(),
         }
         assert!(place.number(SAFE).await > written, "round {round}");
     }
+}
+
+#[tokio::test]
+async fn what_a_loader_can_bring_again_is_not_waited_for() {
+    let Some(place) = Place::from_env() else { return };
+    let tier = place.tier().await;
+    // Often, because something else may have the log written at any time.
+    for _ in 0..50 {
+        let fence = tier.get(&key("k")).await.unwrap().fence;
+        let written = place.number(WRITTEN).await;
+        tier.fill(key("k"), place.entry("v"), fence).await.unwrap();
+        if place.number(SAFE).await <= written {
+            return;
+        }
+    }
+    panic!("each fill was on disk when it returned");
 }
 
 #[tokio::test]
@@ -36,8 +52,9 @@ async fn full_durability_waits_for_the_disk_at_each_write() {
     let tier = place.connect(&config).await.unwrap();
     assert_eq!(tier.info().durability, Durability::Full);
     for round in 0..10 {
+        let fence = tier.get(&key("k")).await.unwrap().fence;
         let written = place.number(WRITTEN).await;
-        tier.put(key("k"), place.entry("v")).await.unwrap();
+        tier.fill(key("k"), place.entry("v"), fence).await.unwrap();
         assert!(place.number(SAFE).await > written, "round {round}");
     }
 }
