@@ -7,10 +7,10 @@ use cache_core::Table;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    figures::{Figures, Points, Span, Timeline},
+    figures::{Figures, LEARNED_MAX_US, LEARNING_MAX_US, NEAR_SLACK_US, Points, Span, Timeline},
     oracle::Wrong,
     scenario::Scenario,
-    shows::{Show, Shown},
+    shows::{Cost, Show, Shown},
 };
 
 /// How much of callers' errors is printed; the file has all that was kept.
@@ -238,6 +238,18 @@ fn describe(shown: &Shown) -> String {
                 wrong.len()
             );
             with_wrong(text, wrong)
+        }
+        Shown::Cost(Cost { hot, cold_before, cold_learning, cold_learned }) => {
+            let is_met = hot.median_us <= NEAR_SLACK_US
+                && cold_learning.p99_us <= LEARNING_MAX_US
+                && cold_learned.median_us <= LEARNED_MAX_US;
+            let verdict = if is_met { "ok" } else { "MISSED" };
+            let [hot, before, learning, learned] =
+                [hot, cold_before, cold_learning, cold_learned].map(|found| points(*found));
+            format!(
+                "one caller (median/p99): hot read {hot}; beyond its own time a load costs \
+                 {before} before, {learning} in the first second, {learned} after that: {verdict}"
+            )
         }
         Shown::Crash { writes, wrong } => {
             let count = wrong.len();

@@ -61,6 +61,8 @@ pub enum Budgets {
     Recovery,
     /// Redis does not answer at all: hot keys and cold loads must not suffer either.
     WithoutRedis,
+    /// No tier answers: hot keys do not suffer until the near tier counts as cut off.
+    WithoutTiers,
 }
 
 impl Scenario {
@@ -77,7 +79,7 @@ impl Scenario {
         Self::new("postgres-killed", Fault::PostgresKilled, 3_000, Budgets::Recovery),
         Self::new("postgres-frozen", Fault::PostgresFrozen, 4_000, Budgets::Recovery),
         Self::new("postgres-disk-full", Fault::PostgresDiskFull, 3_000, Budgets::Recovery),
-        Self::new("both-killed", Fault::BothKilled, 3_000, Budgets::WithoutRedis),
+        Self::new("both-killed", Fault::BothKilled, 3_000, Budgets::WithoutTiers),
         Self::new("node-killed", Fault::NodeKilled, 1_500, Budgets::Recovery),
         Self::new("node-frozen", Fault::NodeFrozen, 3_000, Budgets::Recovery),
         Self::new("node-clock-ahead", Fault::ClockStepped, 3_000, Budgets::Recovery),

@@ -1,7 +1,7 @@
 //! What is shown beside the scenarios: one load for many callers, and how soon nodes hear of each
 //! other.
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::{
     fault::{Ending, Field, Ways},
-    figures::Points,
+    figures::{LEARNING_US, Points, beyond_load},
     history::{Act, Place, Record},
     moment::now_us,
     node::{Load, table},
@@ -35,6 +35,10 @@ pub enum Show {
     /// A change and its invalidation in one SQL transaction: the node is killed directly after its
     /// `COMMIT`, and every node converges; a `ROLLBACK` changes nothing.
     Sql,
+    /// What reads cost one caller while Redis is gone, on a machine that has nothing else to do.
+    CostWithoutRedis,
+    /// The same, while Redis is frozen.
+    CostWithRedisFrozen,
     /// Servers that are killed directly after an insert or an invalidation was acknowledged: a node
     /// that starts then finds what was said last.
     Crash,
@@ -76,6 +80,8 @@ pub enum Shown {
         /// What was not as promised.
         wrong: Vec<String>,
     },
+    /// Of reads by one caller, and what they took beyond their own load.
+    Cost(Cost),
     /// Of crashes.
     Crash {
         /// How many writes were the last before a crash.
@@ -83,6 +89,19 @@ pub enum Shown {
         /// What was not as promised.
         wrong: Vec<String>,
     },
+}
+
+/// What reads cost one caller beyond their own load.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Cost {
+    /// Of a key in the near tier, while the fault lasted.
+    pub hot: Points,
+    /// Of a load, before the fault.
+    pub cold_before: Points,
+    /// Of a load, in the first second of the fault.
+    pub cold_learning: Points,
+    /// Of a load, after that.
+    pub cold_learned: Points,
 }
 
 impl Shown {
@@ -99,13 +118,15 @@ const CLASSES_US: [u64; 9] =
 
 impl Show {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Callers,
         Self::CallersWithoutRedis,
         Self::Lag,
         Self::Staleness,
         Self::StalenessWithCut,
         Self::Sql,
+        Self::CostWithoutRedis,
+        Self::CostWithRedisFrozen,
         Self::Crash,
     ];
 
@@ -119,6 +140,8 @@ impl Show {
             Self::Staleness => "staleness",
             Self::StalenessWithCut => "staleness-with-cut",
             Self::Sql => "sql",
+            Self::CostWithoutRedis => "cost-without-redis",
+            Self::CostWithRedisFrozen => "cost-with-redis-frozen",
             Self::Crash => "crash",
         }
     }
@@ -132,6 +155,8 @@ pub(super) async fn run(show: Show, plan: &Plan) -> Result<Shown> {
         Show::Staleness => staleness(plan, Fault::None).await,
         Show::StalenessWithCut => staleness(plan, Fault::NodeCutOffFromRedis).await,
         Show::Sql => sql(plan).await,
+        Show::CostWithoutRedis => cost(plan, Fault::RedisKilled).await,
+        Show::CostWithRedisFrozen => cost(plan, Fault::RedisFrozen).await,
         Show::Crash => crash(plan).await,
     }
 }
@@ -264,6 +289,41 @@ async fn sql(plan: &Plan) -> Result<Shown> {
     }
     field.end().await?;
     Ok(Shown::Sql { converged: Points::of(converged), wrong })
+}
+
+async fn cost(plan: &Plan, fault: Fault) -> Result<Shown> {
+    let mut field = Field::start(&plan.programs, 1, Ways::Direct, Disk::Shared, Load::None).await?;
+    let mut cold = Vec::new();
+    let mut hot = Vec::new();
+    let settling = now_us() + LEARNING_US;
+    let before = now_us() + 2 * LEARNING_US;
+    let mut number = 0;
+    let mut read_both = async |field: &mut Field, until_us: u64| {
+        while now_us() < until_us {
+            hot.push(read(field, 0, "hot").await?);
+            cold.push(read(field, 0, &format!("cold-{number}")).await?);
+            number += 1;
+        }
+        anyhow::Ok(())
+    };
+    // The first ones make connections.
+    read_both(&mut field, before).await?;
+    field.inflict(fault).await?;
+    let begin = now_us();
+    read_both(&mut field, begin + 3 * LEARNING_US).await?;
+    field.lift(fault).await?;
+    field.end().await?;
+    let points = |records: &[Record], span: Range<u64>| {
+        let within = records.iter().filter(|record| span.contains(&record.begin_us));
+        Points::of(within.map(beyond_load).collect())
+    };
+    let learned = begin + LEARNING_US;
+    Ok(Shown::Cost(Cost {
+        hot: points(&hot, begin..u64::MAX),
+        cold_before: points(&cold, settling..before),
+        cold_learning: points(&cold, begin..learned),
+        cold_learned: points(&cold, learned..u64::MAX),
+    }))
 }
 
 async fn crash(plan: &Plan) -> Result<Shown> {
