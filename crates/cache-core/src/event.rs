@@ -124,6 +124,15 @@ events! {
         /// Why.
         error: Arc<str>,
     };
+    /// A server makes room otherwise than its tier was set to.
+    warn EvictionMisfit as "eviction_misfit" {
+        /// Which tier.
+        tier: Arc<str>,
+        /// What is so.
+        found: Arc<str>,
+        /// What to do about it.
+        change: Arc<str>,
+    };
     /// Memory is short: tiers were made smaller.
     warn MemoryPressure as "memory_pressure" {
         /// What was read.

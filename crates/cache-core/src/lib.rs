@@ -66,7 +66,8 @@ pub use live_curve::{CurvePoint, CurveStats, LiveCurve};
 pub use load_limit::{LoadLimit, LoadLimitConfig, LoadLimitStats, LoadPermit, Priority};
 pub use memory::MemoryTier;
 pub use pressure::{
-    MemoryPressure, Pressure, PressureConfig, PressureGauge, PressureStats, ProcessMemory, Shrink,
+    MemoryPressure, Misfit, Pressure, PressureConfig, PressureGauge, PressureStats, ProcessMemory,
+    Shrink, TierRoom,
 };
 pub use priority::EvictionPriority;
 pub use read_notes::{ReadNote, ReadNotes};

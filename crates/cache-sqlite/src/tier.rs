@@ -12,8 +12,8 @@ use std::{
 use async_trait::async_trait;
 use cache_core::{
     Clock, Condition, Durability, Key, Leases, Log, Lookup, Namespace, Pressure, PressureGauge,
-    Put, PutOutcome, ReadNotes, Removal, Result, Scope, Shrink, SystemClock, Tier, TierInfo, Usage,
-    check_batch, wire,
+    Put, PutOutcome, ReadNotes, Removal, Result, Scope, Shrink, SystemClock, Tier, TierInfo,
+    TierRoom, Usage, check_batch, wire,
 };
 use tokio::sync::Mutex;
 
@@ -282,6 +282,10 @@ impl Tier for SqliteTier {
 
     fn leases(&self) -> Option<Arc<dyn Leases>> {
         Some(Arc::clone(&self.leases) as Arc<dyn Leases>)
+    }
+
+    fn room(&self) -> Option<TierRoom<'_>> {
+        Some(TierRoom::shrunk_by(self).measured_by(self))
     }
 
     async fn close(&self) -> Result<()> {

@@ -16,6 +16,7 @@ mod metrics;
 mod near;
 mod near_room;
 mod policy;
+mod pressure;
 mod reply;
 mod request;
 mod runway;
@@ -189,6 +190,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
         CacheStats {
             audit,
             curve: self.0.curve(),
+            pressure: self.0.pressure.stats(),
             coherence_lag: self.0.coherence.lag(),
             pending_removals: self.0.stack.as_ref().map_or(0, |stack| stack.pending_removals())
                 as u64,
@@ -211,6 +213,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
     pub async fn shutdown(&self, deadline: Duration) -> Result<()> {
         self.0.tasks.close();
         self.0.coherence.stop();
+        self.0.pressure.end();
         tokio::time::timeout(deadline, self.0.tasks.wait()).await.map_err(|_| {
             let left = self.0.tasks.len();
             let message = format!("{left} loads and writes are not finished after {deadline:?}");

@@ -16,6 +16,7 @@ use super::{
     metrics::Metrics,
     near::{self, Near, NearFence, NearValue, Provenance},
     policy::{Dice, Policy},
+    pressure::PressureWatches,
     request::Rule,
     studies::Studies,
     tag_book::TagBook,
@@ -49,6 +50,8 @@ pub(super) struct Shared<V> {
     pub(super) events: Events,
     /// Samples what the tiers hold, where that was asked for.
     pub(super) auditor: RwLock<Option<Auditor>>,
+    /// Watches memory, where that was asked for.
+    pub(super) pressure: PressureWatches,
     /// Hears of reads, where that was asked for.
     pub(super) studies: Studies,
     pub(super) flights: Flights<V>,
