@@ -133,6 +133,13 @@ events! {
         /// What to do about it.
         change: Arc<str>,
     };
+    /// An entry with a priority came into a near tier whose engine knows none, for the first time.
+    warn PriorityIgnored as "priority_ignored" {
+        /// Which.
+        key: Arc<str>,
+        /// What to do about it.
+        change: Arc<str>,
+    };
     /// Memory is short: tiers were made smaller.
     warn MemoryPressure as "memory_pressure" {
         /// What was read.

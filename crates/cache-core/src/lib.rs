@@ -42,8 +42,8 @@ pub use audit::{
 };
 pub use bus::{Author, Change, Log, MemoryLog, Notice, Page, Position};
 pub use cache::{
-    Builder, Cache, FLIGHTS_MAX, Freshness, Hit, Item, LoadError, Loaded, Origin, Policy, Previous,
-    Read, Reply, Session, SourceError, WhenCut,
+    Builder, Cache, FLIGHTS_MAX, Freshness, Hit, Item, LoadError, Loaded, NearEngine, Origin,
+    Policy, Previous, Read, Reply, Session, SourceError, WhenCut,
 };
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 #[cfg(feature = "postcard")]

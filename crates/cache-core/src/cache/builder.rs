@@ -12,7 +12,7 @@ use super::{
     coherence::{CUT_AFTER_MIN, Coherence, WhenCut},
     flights::{FLIGHTS_MAX, Flights},
     metrics::Metrics,
-    near::{Near, NearConfig},
+    near::{Near, NearConfig, NearEngine},
     policy::{Dice, Policy},
     pressure::PressureWatches,
     shared::Shared,
@@ -66,6 +66,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
             near: Some(ByteSize::mib(64)),
             near_ttl: TTL_MAX,
             near_eviction: Eviction::default(),
+            near_engine: NearEngine::default(),
             near_entries_max: None,
             tiers: Vec::new(),
             policy: Policy::default(),
@@ -115,6 +116,7 @@ pub struct Builder<V> {
     near: Option<ByteSize>,
     near_ttl: Duration,
     near_eviction: Eviction,
+    near_engine: NearEngine,
     near_entries_max: Option<u64>,
     tiers: Vec<Arc<dyn Tier>>,
     policy: Policy,
@@ -155,9 +157,15 @@ impl<V: Send + Sync + 'static> Builder<V> {
     /// Which value goes when the near tier is full. The default is what measurements favour.
     ///
     /// Moka holds the values for [`Eviction::Lru`] and [`Eviction::WTinyLfu`], which are policies of
-    /// its own; an engine of this crate for all others.
+    /// its own; an engine of this crate for all others. Set [`near_engine`](Self::near_engine) to
+    /// [`NearEngine::Own`] where values of these two have priorities.
     pub fn near_eviction(self, eviction: Eviction) -> Self {
         Self { near_eviction: eviction, ..self }
+    }
+
+    /// What holds the near tier's values.
+    pub fn near_engine(self, engine: NearEngine) -> Self {
+        Self { near_engine: engine, ..self }
     }
 
     /// Bounds how many values the near tier keeps, beside their bytes.
@@ -389,6 +397,7 @@ impl<V: Send + Sync + 'static> Builder<V> {
                 entries_max: self.near_entries_max,
                 ttl_max: self.near_ttl,
                 eviction: self.near_eviction,
+                engine: self.near_engine,
                 seed: self.seed,
             };
             Near::new(config, Arc::clone(&clock))

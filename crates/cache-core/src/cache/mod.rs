@@ -35,6 +35,7 @@ pub use flights::FLIGHTS_MAX;
 pub use hit::{Hit, Origin};
 pub use item::{Item, Loaded};
 pub use load_error::{LoadError, SourceError};
+pub use near::NearEngine;
 pub use policy::Policy;
 pub use reply::{Previous, Reply};
 pub use request::{Freshness, Read};

@@ -27,7 +27,7 @@ use crate::{
     codec::Codec,
     entry::{CodecId, Entry, Ttl, Version},
     error::{Error, ErrorKind, Result},
-    event::Events,
+    event::{Event, Events},
     key::{Key, Namespace},
     layers::Observed,
     load_limit::LoadLimit,
@@ -180,7 +180,17 @@ impl<V: Send + Sync + 'static> Shared<V> {
     ) {
         if let (Some(near), Some(near_fence)) = (&self.near, near_fence) {
             let provenance = self.coherence.with_digest(provenance, entry);
+            self.note_priority(near, key, entry);
             near.fill(key, kept, entry, near_fence, provenance);
+        }
+    }
+
+    /// Tells once that priorities are for nothing in the near tier.
+    pub(super) fn note_priority(&self, near: &Near<V>, key: &Key, entry: &Entry) {
+        if near.is_first_to_lose_its_priority(entry) {
+            let change = "set `Builder::near_engine(NearEngine::Own)`, or another `near_eviction`";
+            let key = key.to_string().into();
+            self.events.emit(Event::PriorityIgnored { key, change: change.into() });
         }
     }
 

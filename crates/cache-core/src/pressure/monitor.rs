@@ -59,6 +59,12 @@ impl Default for PressureConfig {
 }
 
 impl PressureConfig {
+    /// With this `threshold`, a `relief` a ninth below it, and everything else as unless set.
+    #[must_use]
+    pub fn above(threshold: f64) -> Self {
+        Self { threshold, relief: threshold * 8.0 / 9.0, ..Self::default() }
+    }
+
     /// Checks the bounds.
     ///
     /// # Errors
