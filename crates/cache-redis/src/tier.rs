@@ -111,7 +111,7 @@ impl RedisTier {
         let sweeper = Sweeper::new(Arc::clone(&server), layout.clone());
         let scribe = Scribe::new(config);
         let leases = RedisLeases::new(Arc::clone(&server), layout.clone());
-        let tracker = Tracker::new(config);
+        let tracker = Tracker::new(config, clock.now());
         let store = Store::new(info, layout, clock, Arc::clone(&server), scribe, tracker);
         let store = Arc::new(store);
         let log = (config.log == LogMode::On).then(|| Arc::new(RedisLog::new(Arc::clone(&store))));

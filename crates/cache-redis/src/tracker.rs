@@ -6,7 +6,7 @@
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bb8_redis::redis::{self, Cmd};
@@ -49,14 +49,14 @@ pub(crate) struct Tracker {
 
 #[derive(Debug)]
 struct Tended {
-    at: Instant,
+    at: Timestamp,
     /// Where the look for records that are not there any more goes on; 0: from the beginning.
     cursor: u64,
 }
 
 impl Tracker {
     /// Nothing where the server evicts by itself.
-    pub(crate) fn new(config: &RedisConfig) -> Option<Self> {
+    pub(crate) fn new(config: &RedisConfig, now: Timestamp) -> Option<Self> {
         let ranking = config.eviction.ranking();
         let policy = match ranking {
             Ranking::Arrival => "arrival",
@@ -73,7 +73,7 @@ impl Tracker {
             bytes_max: config.tracked_bytes_max.map_or(0, cache_core::ByteSize::as_u64),
             share: AtomicU64::new(1_000),
             notes: ReadNotes::new(NOTES_MAX),
-            tended: Mutex::new(Tended { at: Instant::now(), cursor: 0 }),
+            tended: Mutex::new(Tended { at: now, cursor: 0 }),
         })
     }
 
@@ -99,12 +99,12 @@ impl Tracker {
     }
 
     /// Where to go on with the look at what is there, if it is time to.
-    fn due(&self) -> Option<u64> {
+    fn due(&self, now: Timestamp) -> Option<u64> {
         let mut tended = self.tended.lock();
-        if tended.at.elapsed() < EVERY {
+        if now.since(tended.at) < EVERY {
             return None;
         }
-        tended.at = Instant::now();
+        tended.at = now;
         Some(tended.cursor)
     }
 }
@@ -120,7 +120,7 @@ pub(crate) struct Tracked {
 impl Store {
     /// Does about once a second what a put need not do each time. What fails is done the next time.
     pub(crate) async fn tend(&self, tracker: &Tracker) {
-        let Some(cursor) = tracker.due() else { return };
+        let Some(cursor) = tracker.due(self.clock.now()) else { return };
         let tended = async {
             self.tell_reads(tracker).await?;
             self.tidy(tracker, cursor).await
