@@ -4,10 +4,9 @@ mod support;
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use cache_core::{
-    ByteSize, Cache, Clock, CodecId, Entry, Event, Eviction, EvictionPriority, Key, ManualClock, PressureConfig, PutOutcome, Raw,
-    Shrink, Span, Tier, TierExt, Ttl,
+    ByteSize, Cache, Clock, CodecId, Entry, Event, Eviction, EvictionPriority, Key, ManualClock,
+    PressureConfig, PutOutcome, Shrink, Span, Tier, TierExt, Ttl,
 };
 use cache_sqlite::{SqliteConfig, SqliteTier};
 use support::{entry, key};
@@ -277,7 +276,7 @@ async fn a_cache_has_a_file_over_its_budget_give_way() {
     // Eviction by itself begins at seven eighths.
     let settings =
         PressureConfig { interval, threshold: 0.8, relief: 0.75, ..PressureConfig::default() };
-    let cache: Cache<Bytes> = Cache::builder_with("n", Raw)
+    let cache: Cache<String> = Cache::builder("test")
         .tier(tier.clone())
         .clock(Arc::new(ground.clock.clone()))
         .memory_pressure(settings)
@@ -285,7 +284,7 @@ async fn a_cache_has_a_file_over_its_budget_give_way() {
         .unwrap();
     let mut heard = cache.events().subscribe();
     for i in 0..850 {
-        cache.insert(&i.to_string(), vec![7; 4_000].into()).await.unwrap();
+        cache.insert(&i.to_string(), "x".repeat(4_000)).await.unwrap();
     }
     let told = tokio::time::timeout(Duration::from_secs(20), heard.recv()).await.unwrap();
     match told.unwrap() {

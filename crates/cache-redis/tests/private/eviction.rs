@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use bb8_redis::redis;
 use cache_core::{
     ByteSize, Cache, Clock, CodecId, Condition, Entry, Event, Events, Eviction, EvictionPriority,
-    Fence, Key, ManualClock, Namespace, PressureConfig, PressureGauge, Put, PutOutcome, Shrink, Span,
-    Tier, TierExt, Ttl, Version,
+    Fence, Key, ManualClock, Namespace, PressureConfig, PressureGauge, Put, PutOutcome, Shrink,
+    Span, Tier, TierExt, Ttl, Version,
 };
 use cache_redis::{RedisConfig, RedisTier};
 
@@ -331,7 +331,8 @@ async fn the_memory_of_redis_stays_within_the_bound_whatever_the_sizes() {
 
 #[tokio::test]
 async fn a_cache_tells_of_a_server_that_evicts_otherwise_than_it_was_set() {
-    let Some(server) = PrivateRedis::start("a policy of the server's own", &["--maxmemory", "64mb"])
+    let Some(server) =
+        PrivateRedis::start("a policy of the server's own", &["--maxmemory", "64mb"])
     else {
         return;
     };
