@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use cache_core::{Cache, Clock, Error, ErrorKind, Result, SystemClock, Tier, Ttl};
+use cache_core::{Cache, Clock, Error, ErrorKind, PressureConfig, Result, SystemClock, Tier, Ttl};
 use cache_postgres::{PostgresConfig, PostgresTier};
 use cache_redis::{RedisConfig, RedisTier};
 use cache_sqlite::{SqliteConfig, SqliteTier};
@@ -82,15 +82,21 @@ impl Session {
     ///
     /// Those of [`cache_core::Builder::build`].
     pub(crate) fn cache(&self, namespace: &str) -> Result<Cache<Value>> {
-        self.cache_with(namespace, self.config.ttl())
+        self.builder(namespace, self.config.ttl()).build()
     }
 
-    /// The same, for values with another time to live.
+    /// The same, for values with another time to live, and of a cache that lives for long or has
+    /// much put into it: it gives way while memory is short.
     ///
     /// # Errors
     ///
     /// As [`cache`](Self::cache).
     pub(crate) fn cache_with(&self, namespace: &str, ttl: Ttl) -> Result<Cache<Value>> {
+        let pressure = PressureConfig::above(self.config.cache_memory_pressure_threshold);
+        self.builder(namespace, ttl).memory_pressure(pressure).build()
+    }
+
+    fn builder(&self, namespace: &str, ttl: Ttl) -> cache_core::Builder<Value> {
         let near = &self.config.near;
         let builder = Cache::builder(namespace)
             .near(near.bytes_max)
@@ -100,7 +106,7 @@ impl Session {
             .max_stale(ttl.stale)
             .clock(Arc::clone(&self.clock));
         let tiers = self.tiers.iter().map(Arc::clone);
-        tiers.fold(builder, cache_core::Builder::tier).build()
+        tiers.fold(builder, cache_core::Builder::tier)
     }
 
     /// Finishes what is under way in `caches`, then gives up the connections.

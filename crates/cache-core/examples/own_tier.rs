@@ -12,7 +12,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use cache_core::{
     ByteSize, Cache, Key, Leases, Log, Lookup, MemoryTier, Namespace, Put, PutOutcome, Removal,
-    Result, SystemClock, Tier, TierInfo, Usage,
+    Result, SystemClock, Tier, TierInfo, TierRoom, Usage,
 };
 
 /// Prints what happens to the tier inside.
@@ -70,6 +70,10 @@ impl<T: Tier> Tier for Journalled<T> {
 
     fn leases(&self) -> Option<Arc<dyn Leases>> {
         self.0.leases()
+    }
+
+    fn room(&self) -> Option<TierRoom<'_>> {
+        self.0.room()
     }
 
     async fn close(&self) -> Result<()> {

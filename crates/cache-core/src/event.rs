@@ -124,6 +124,22 @@ events! {
         /// Why.
         error: Arc<str>,
     };
+    /// A server makes room otherwise than its tier was set to.
+    warn EvictionMisfit as "eviction_misfit" {
+        /// Which tier.
+        tier: Arc<str>,
+        /// What is so.
+        found: Arc<str>,
+        /// What to do about it.
+        change: Arc<str>,
+    };
+    /// An entry with a priority came into a near tier whose engine knows none, for the first time.
+    warn PriorityIgnored as "priority_ignored" {
+        /// Which.
+        key: Arc<str>,
+        /// What to do about it.
+        change: Arc<str>,
+    };
     /// Memory is short: tiers were made smaller.
     warn MemoryPressure as "memory_pressure" {
         /// What was read.

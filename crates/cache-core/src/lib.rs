@@ -22,6 +22,7 @@ mod load_limit;
 mod memory;
 mod pressure;
 mod priority;
+mod read_notes;
 mod stack;
 mod stats;
 mod sync;
@@ -41,8 +42,8 @@ pub use audit::{
 };
 pub use bus::{Author, Change, Log, MemoryLog, Notice, Page, Position};
 pub use cache::{
-    Builder, Cache, FLIGHTS_MAX, Freshness, Hit, Item, LoadError, Loaded, Origin, Policy, Previous,
-    Read, Reply, Session, SourceError, WhenCut,
+    Builder, Cache, FLIGHTS_MAX, Freshness, Hit, Item, LoadError, Loaded, NearEngine, Origin,
+    Policy, Previous, Read, Reply, Session, SourceError, WhenCut,
 };
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 #[cfg(feature = "postcard")]
@@ -52,7 +53,7 @@ pub use engine::EvictionCounts;
 pub use entry::{BATCH_LEN_MAX, CodecId, Entry, PAYLOAD_LEN_MAX, TTL_MAX, Ttl, Version};
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, Events};
-pub use eviction::{Eviction, EvictionPolicy, ReadCounts, Reads, Replay, Resident, Slot};
+pub use eviction::{Eviction, EvictionPolicy, Ranking, ReadCounts, Reads, Replay, Resident, Slot};
 pub use fence::Fence;
 pub use gather::{Carry, Gather, Limits};
 pub use key::{KEY_LEN_MAX, Key, NAMESPACE_LEN_MAX, Namespace};
@@ -65,9 +66,11 @@ pub use live_curve::{CurvePoint, CurveStats, LiveCurve};
 pub use load_limit::{LoadLimit, LoadLimitConfig, LoadLimitStats, LoadPermit, Priority};
 pub use memory::MemoryTier;
 pub use pressure::{
-    MemoryPressure, Pressure, PressureConfig, PressureGauge, PressureStats, ProcessMemory, Shrink,
+    MemoryPressure, Misfit, Pressure, PressureConfig, PressureGauge, PressureStats, ProcessMemory,
+    Shrink, TierRoom,
 };
 pub use priority::EvictionPriority;
+pub use read_notes::{ReadNote, ReadNotes};
 pub use stack::{Found, Stack};
 pub use stats::{CacheStats, LatencyHistogram, LatencySummary, OperationStats, Table, TierStats};
 pub use tags::{TAG_LEN_MAX, TAGS_MAX, TagMark, TagQuery, Tags, generation_key, horizon_key};

@@ -14,6 +14,7 @@ use crate::{
     fence::Fence,
     key::{Key, Namespace},
     lease::Leases,
+    pressure::TierRoom,
     wire::{self, Corrupt, Record},
 };
 
@@ -75,6 +76,10 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
 
     /// Leases on keys, where this tier can give them.
     fn leases(&self) -> Option<Arc<dyn Leases>>;
+
+    /// What can be done about the room that this tier takes, where it can tell or do something. Of
+    /// a stack, ask each tier.
+    fn room(&self) -> Option<TierRoom<'_>>;
 
     /// Finishes what was accepted, gives up connections and background work. Calls after this
     /// may fail with [`ErrorKind::Closed`].
@@ -342,6 +347,10 @@ impl<T: Tier + ?Sized> Tier for Arc<T> {
 
     fn leases(&self) -> Option<Arc<dyn Leases>> {
         (**self).leases()
+    }
+
+    fn room(&self) -> Option<TierRoom<'_>> {
+        (**self).room()
     }
 
     async fn close(&self) -> Result<()> {

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use cache_core::{
     ByteSize, Clock, Key, Leases, Log, Lookup, ManualClock, MemoryTier, Namespace, Put, PutOutcome,
-    Removal, Result, Tier, TierInfo, Timestamp, Usage,
+    Removal, Result, Tier, TierInfo, TierRoom, Timestamp, Usage,
     testkit::{Harness, conformance},
 };
 
@@ -113,6 +113,10 @@ impl Tier for Forgetful {
 
     fn leases(&self) -> Option<Arc<dyn Leases>> {
         self.whole.leases()
+    }
+
+    fn room(&self) -> Option<TierRoom<'_>> {
+        self.whole.room()
     }
 
     async fn close(&self) -> Result<()> {

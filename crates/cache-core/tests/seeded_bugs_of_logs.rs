@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use cache_core::{
     ByteSize, Key, LeaseToken, Leases, Log, Lookup, ManualClock, MemoryTier, Namespace, Page,
-    Position, Put, PutOutcome, Removal, Result, Tier, TierInfo, Usage,
+    Position, Put, PutOutcome, Removal, Result, Tier, TierInfo, TierRoom, Usage,
     testkit::{Harness, LogHarness, lease_conformance, log_conformance},
 };
 
@@ -108,6 +108,10 @@ impl Tier for Buggy {
 
     fn leases(&self) -> Option<Arc<dyn Leases>> {
         Some(Arc::new(self.clone()))
+    }
+
+    fn room(&self) -> Option<TierRoom<'_>> {
+        None
     }
 
     async fn close(&self) -> Result<()> {

@@ -16,7 +16,7 @@ use crate::{
     room::{Known, Put, row_bytes, signed},
     sql,
     store::Store,
-    survey::{CANDIDATES_MAX, Candidate, Survey},
+    survey::{CANDIDATES_MAX, Candidate, Survey, number_of},
     sweeper::WINDOW_PAGES,
 };
 
@@ -240,13 +240,13 @@ impl Store {
         survey: &mut Survey,
     ) -> Result<()> {
         let now = millis(self.clock.now());
-        let order = self.room.order;
+        let ranking = self.room.ranking;
         let (class_worst, rank_worst) = survey.worst();
         let statement = sql::Survey {
-            order: order as i16,
+            order: number_of(ranking),
             now,
             read_before,
-            by_reads: order.goes_by_reads(),
+            by_reads: ranking.goes_by_reads(),
             first_page: format!("({first_page},0)"),
             end_page: format!("({},0)", first_page + WINDOW_PAGES),
             class_worst,

@@ -130,7 +130,6 @@ mod leases;
 mod listener;
 mod log;
 mod migrations;
-mod notes;
 mod position;
 mod puts;
 mod room;

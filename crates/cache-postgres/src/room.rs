@@ -10,14 +10,14 @@ use std::{
     time::Duration,
 };
 
-use cache_core::{Error, Eviction, Pressure, Result, Timestamp};
+use cache_core::{Error, Eviction, Pressure, Ranking, ReadNotes, Result, Timestamp};
 use parking_lot::Mutex;
 use tokio::{
     sync::{Mutex as AsyncMutex, Notify},
     time::timeout,
 };
 
-use crate::{error::Access, notes::Notes, sql, store::Store, survey::Order};
+use crate::{error::Access, sql, store::Store};
 
 /// Part of the bound in bytes at which eviction begins, and down to which it goes. The table takes
 /// the rest: rows that are dead and not yet vacuumed, and holes that no new value fits into. In a
@@ -36,6 +36,9 @@ const BYTES_ALL: f64 = 0.80;
 /// Part of the bound in entries down to which eviction goes.
 const ENTRIES_LOW: f64 = 0.95;
 
+/// The most values whose reads wait to be written down.
+const NOTES_MAX: usize = 8_192;
+
 /// How long a put waits for room at most.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
@@ -44,8 +47,8 @@ const WAIT_MAX: Duration = Duration::from_secs(5);
 pub(crate) struct Room {
     pub(crate) bytes_max: Option<u64>,
     pub(crate) entries_max: Option<u64>,
-    pub(crate) order: Order,
-    pub(crate) notes: Notes,
+    pub(crate) ranking: Ranking,
+    pub(crate) notes: ReadNotes<Vec<u8>>,
     /// Which part of the bounds may be used, in thousandths: less than all under pressure.
     share: AtomicU64,
     /// What this process has put and not yet told the others.
@@ -82,8 +85,8 @@ impl Room {
         Self {
             bytes_max,
             entries_max,
-            order: Order::of(eviction),
-            notes: Notes::default(),
+            ranking: eviction.ranking(),
+            notes: ReadNotes::new(NOTES_MAX),
             share: AtomicU64::new(1_000),
             untold: Mutex::default(),
             known: Mutex::default(),
@@ -243,7 +246,7 @@ impl Store {
 
     /// Notes that values were read, where the policy goes by that.
     pub(crate) fn note_reads<'a>(&self, keys: impl Iterator<Item = &'a [u8]>, now: Timestamp) {
-        if self.room.is_bounded() && self.room.order.goes_by_reads() {
+        if self.room.is_bounded() && self.room.ranking.goes_by_reads() {
             self.room.notes.add(keys, now);
         }
     }

@@ -230,7 +230,7 @@ impl Store {
         plan: &mut Plan,
         statements_done: &mut usize,
     ) -> Result<()> {
-        let moves = self.room.order.moves_what_is_written();
+        let moves = self.room.ranking.moves_what_is_written();
         for positions in puts::statements(batch, &round.inserts) {
             let now = self.clock.now();
             let retain_until = now.after(self.fence_retention);

@@ -2,53 +2,21 @@
 
 use std::collections::BinaryHeap;
 
-use cache_core::Eviction;
+use cache_core::Ranking;
 
 /// The most values that one look remembers as those that go first: a few megabytes.
 pub(crate) const CANDIDATES_MAX: usize = 20_000;
 
-/// What SQL ranks values by; the numbers are those in [`sql::Survey`](crate::sql::Survey).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Order {
-    /// First in, first out, by the clocks of those who wrote.
-    Arrival = 1,
-    /// What expires first goes first.
-    Deadline = 2,
-    /// Any.
-    Chance = 3,
-    /// Read or written longest ago.
-    Recency = 4,
-    /// Read least; then longest ago. What came since the last look has had no time to be read, and
-    /// goes last.
-    Frequency = 5,
-    /// The same, where reads count less the longer ago the last of them was.
-    AgingFrequency = 6,
-    /// What was not read since the last look, first in first out; then the rest likewise.
-    SecondChance = 7,
-}
-
-impl Order {
-    pub(crate) fn of(eviction: Eviction) -> Self {
-        match eviction {
-            Eviction::Fifo => Self::Arrival,
-            Eviction::Ttl => Self::Deadline,
-            Eviction::Random => Self::Chance,
-            Eviction::Lru => Self::Recency,
-            Eviction::Lfu => Self::Frequency,
-            Eviction::AgingLfu | Eviction::WTinyLfu => Self::AgingFrequency,
-            // S3-FIFO, SIEVE, ARC, and what may come.
-            _ => Self::SecondChance,
-        }
-    }
-
-    /// Whether reads have to be noted for it.
-    pub(crate) fn goes_by_reads(self) -> bool {
-        !matches!(self, Self::Arrival | Self::Deadline | Self::Chance)
-    }
-
-    /// Whether a value that is written again counts as one that came just then.
-    pub(crate) fn moves_what_is_written(self) -> bool {
-        self != Self::Arrival
+/// The number of a ranking in [`sql::Survey`](crate::sql::Survey).
+pub(crate) const fn number_of(ranking: Ranking) -> i16 {
+    match ranking {
+        Ranking::Arrival => 1,
+        Ranking::Deadline => 2,
+        Ranking::Chance => 3,
+        Ranking::Recency => 4,
+        Ranking::Frequency => 5,
+        Ranking::AgingFrequency => 6,
+        Ranking::SecondChance => 7,
     }
 }
 

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use cache_core::{
     ByteSize, Clock, Durability, Error, ErrorKind, Gather, Key, Leases, Log, Lookup, Namespace,
     Pressure, PressureGauge, Put, PutOutcome, Removal, Result, Scope, Shrink, SystemClock, Tier,
-    TierInfo, Usage, check_batch,
+    TierInfo, TierRoom, Usage, check_batch,
 };
 use tokio::{runtime::Handle, sync::Notify, task::AbortHandle};
 
@@ -236,6 +236,10 @@ impl Tier for PostgresTier {
 
     fn leases(&self) -> Option<Arc<dyn Leases>> {
         Some(Arc::clone(&self.leases) as Arc<dyn Leases>)
+    }
+
+    fn room(&self) -> Option<TierRoom<'_>> {
+        Some(TierRoom::shrunk_by(self).measured_by(self))
     }
 
     async fn close(&self) -> Result<()> {

@@ -106,7 +106,6 @@ mod layout;
 mod lease;
 mod log;
 mod marks;
-mod notes;
 mod scripts;
 mod single;
 mod store;

@@ -1,12 +1,16 @@
 //! The tier itself.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use async_trait::async_trait;
 use bb8_redis::redis;
 use cache_core::{
-    Clock, Durability, Gather, Key, Leases, Log, Lookup, Namespace, Pressure, PressureGauge, Put,
-    PutOutcome, Removal, Result, Scope, Shrink, SystemClock, Tier, TierInfo, Usage, check_batch,
+    Clock, Durability, Gather, Key, Leases, Log, Lookup, Misfit, Namespace, Pressure,
+    PressureGauge, Put, PutOutcome, Removal, Result, Scope, Shrink, SystemClock, Tier, TierInfo,
+    TierRoom, Usage, check_batch,
 };
 use futures::future::try_join;
 
@@ -38,6 +42,8 @@ pub struct RedisTier {
     sweeper: Sweeper,
     log: Option<Arc<RedisLog>>,
     leases: Arc<RedisLeases>,
+    /// What was found of the server's policy when it was first reached.
+    misfit: OnceLock<Misfit>,
 }
 
 impl RedisTier {
@@ -76,6 +82,7 @@ impl RedisTier {
         {
             let Disagreement { found, change } = disagreement;
             tracing::warn!(tier = %config.name, found, change, "Redis does not evict as it is set");
+            let _ = tier.misfit.set(Misfit { found: found.into(), change: change.into() });
         }
         Ok(tier)
     }
@@ -104,7 +111,7 @@ impl RedisTier {
         let sweeper = Sweeper::new(Arc::clone(&server), layout.clone());
         let scribe = Scribe::new(config);
         let leases = RedisLeases::new(Arc::clone(&server), layout.clone());
-        let tracker = Tracker::new(config);
+        let tracker = Tracker::new(config, clock.now());
         let store = Store::new(info, layout, clock, Arc::clone(&server), scribe, tracker);
         let store = Arc::new(store);
         let log = (config.log == LogMode::On).then(|| Arc::new(RedisLog::new(Arc::clone(&store))));
@@ -112,6 +119,7 @@ impl RedisTier {
             server,
             log,
             leases: Arc::new(leases),
+            misfit: OnceLock::new(),
             reads: Reads::gather(Arc::clone(&store)),
             puts: Puts::gather(Arc::clone(&store)),
             removals: Removals::gather(Arc::clone(&store)),
@@ -206,6 +214,15 @@ impl Tier for RedisTier {
 
     fn leases(&self) -> Option<Arc<dyn Leases>> {
         Some(Arc::clone(&self.leases) as Arc<dyn Leases>)
+    }
+
+    /// A server that evicts by itself is full when all is well, and can be told nothing.
+    fn room(&self) -> Option<TierRoom<'_>> {
+        let room = match self.store.tracker {
+            Some(_) => TierRoom::shrunk_by(self).measured_by(self),
+            None => TierRoom::of_the_server(),
+        };
+        Some(room.with_misfit(self.misfit.get().cloned()))
     }
 
     async fn close(&self) -> Result<()> {

@@ -6,18 +6,17 @@
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bb8_redis::redis::{self, Cmd};
-use cache_core::{Eviction, Evictions, Key, Result, Timestamp};
+use cache_core::{Evictions, Key, Ranking, ReadNotes, Result, Timestamp};
 use parking_lot::Mutex;
 
 use crate::{
     config::RedisConfig,
     error::{Access, expect},
     layout::{Layout, Name},
-    notes::Notes,
     scripts,
     store::Store,
 };
@@ -28,6 +27,9 @@ pub(crate) const TRACK_KEYS: usize = 3;
 /// How often reads are told, and records that have expired are looked for.
 const EVERY: Duration = Duration::from_secs(1);
 
+/// The most records whose reads wait to be told: one call tells them all.
+const NOTES_MAX: usize = 2_048;
+
 /// Records that are looked at at a time for whether they are still there.
 const TIDY_LEN: usize = 500;
 
@@ -35,40 +37,43 @@ const TIDY_LEN: usize = 500;
 #[derive(Debug)]
 pub(crate) struct Tracker {
     policy: &'static str,
+    goes_by_reads: bool,
     entries_max: u64,
     /// 0: any.
     bytes_max: u64,
     /// Which part of the bounds may be used, in thousandths: less than all under pressure.
     share: AtomicU64,
-    notes: Notes,
+    notes: ReadNotes<Vec<u8>>,
     tended: Mutex<Tended>,
 }
 
 #[derive(Debug)]
 struct Tended {
-    at: Instant,
+    at: Timestamp,
     /// Where the look for records that are not there any more goes on; 0: from the beginning.
     cursor: u64,
 }
 
 impl Tracker {
     /// Nothing where the server evicts by itself.
-    pub(crate) fn new(config: &RedisConfig) -> Option<Self> {
-        let policy = match config.eviction {
-            Eviction::Fifo => "arrival",
-            Eviction::Ttl => "deadline",
-            Eviction::Random => "chance",
-            Eviction::Lfu | Eviction::AgingLfu | Eviction::WTinyLfu => "frequency",
-            // The others come nearest to this one.
-            _ => "recency",
+    pub(crate) fn new(config: &RedisConfig, now: Timestamp) -> Option<Self> {
+        let ranking = config.eviction.ranking();
+        let policy = match ranking {
+            Ranking::Arrival => "arrival",
+            Ranking::Deadline => "deadline",
+            Ranking::Chance => "chance",
+            Ranking::Frequency | Ranking::AgingFrequency => "frequency",
+            // The score of a sorted set is one number: a second chance comes nearest to this one.
+            Ranking::Recency | Ranking::SecondChance => "recency",
         };
         Some(Self {
             policy,
+            goes_by_reads: ranking.goes_by_reads(),
             entries_max: config.tracked_entries_max?,
             bytes_max: config.tracked_bytes_max.map_or(0, cache_core::ByteSize::as_u64),
             share: AtomicU64::new(1_000),
-            notes: Notes::default(),
-            tended: Mutex::new(Tended { at: Instant::now(), cursor: 0 }),
+            notes: ReadNotes::new(NOTES_MAX),
+            tended: Mutex::new(Tended { at: now, cursor: 0 }),
         })
     }
 
@@ -78,7 +83,7 @@ impl Tracker {
 
     /// Notes that the records of `keys` were read, where the policy goes by that.
     pub(crate) fn note<'k>(&self, keys: impl Iterator<Item = &'k Key>, now: Timestamp) {
-        if matches!(self.policy, "frequency" | "recency") {
+        if self.goes_by_reads {
             self.notes.add(keys.map(|key| key.encoded().as_bytes()), now);
         }
     }
@@ -94,12 +99,12 @@ impl Tracker {
     }
 
     /// Where to go on with the look at what is there, if it is time to.
-    fn due(&self) -> Option<u64> {
+    fn due(&self, now: Timestamp) -> Option<u64> {
         let mut tended = self.tended.lock();
-        if tended.at.elapsed() < EVERY {
+        if now.since(tended.at) < EVERY {
             return None;
         }
-        tended.at = Instant::now();
+        tended.at = now;
         Some(tended.cursor)
     }
 }
@@ -115,7 +120,7 @@ pub(crate) struct Tracked {
 impl Store {
     /// Does about once a second what a put need not do each time. What fails is done the next time.
     pub(crate) async fn tend(&self, tracker: &Tracker) {
-        let Some(cursor) = tracker.due() else { return };
+        let Some(cursor) = tracker.due(self.clock.now()) else { return };
         let tended = async {
             self.tell_reads(tracker).await?;
             self.tidy(tracker, cursor).await

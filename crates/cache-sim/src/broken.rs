@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use cache_core::{
     Change, Clock, CodecId, Condition, Entry, Fence, Key, Leases, Log, Lookup, Namespace, Page,
-    Position, Put, PutOutcome, Removal, Result, TTL_MAX, Tags, Tier, TierExt, TierInfo, Ttl, Usage,
-    generation_key,
+    Position, Put, PutOutcome, Removal, Result, TTL_MAX, Tags, Tier, TierExt, TierInfo, TierRoom,
+    Ttl, Usage, generation_key,
 };
 
 use crate::plan::Plan;
@@ -238,6 +238,10 @@ impl Tier for Broken {
 
     fn leases(&self) -> Option<Arc<dyn Leases>> {
         self.inner.leases()
+    }
+
+    fn room(&self) -> Option<TierRoom<'_>> {
+        self.inner.room()
     }
 
     async fn close(&self) -> Result<()> {

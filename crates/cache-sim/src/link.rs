@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use cache_core::{
     Change, Durability, Error, ErrorKind, Key, LeaseToken, Leases, Log, Lookup, Namespace,
     PAYLOAD_LEN_MAX, Page, Position, Put, PutOutcome, Removal, Result, Scope, Tier, TierInfo,
-    Timestamp, Usage,
+    TierRoom, Timestamp, Usage,
 };
 use parking_lot::Mutex;
 use rand::{Rng, rngs::SmallRng};
@@ -318,6 +318,10 @@ impl Tier for Link {
 
     fn leases(&self) -> Option<Arc<dyn Leases>> {
         Some(Arc::new(self.clone()))
+    }
+
+    fn room(&self) -> Option<TierRoom<'_>> {
+        None
     }
 
     async fn close(&self) -> Result<()> {

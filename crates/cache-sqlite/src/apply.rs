@@ -124,7 +124,7 @@ impl<'c> Transaction<'c> {
             now,
             retain_until: millis(retain_until),
             notices_max,
-            moves: i64::from(room.order().moves_what_is_written()),
+            moves: i64::from(room.ranking().moves_what_is_written()),
             pinned_max: room.pinned_max(),
             first: last,
             last,

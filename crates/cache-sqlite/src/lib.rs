@@ -34,7 +34,7 @@
 //! (`worker`). The writer carries out all that has gathered in one transaction (`writer`), by the
 //! rules of fences and versions that every tier has (`apply`); a reader answers all that has
 //! gathered from one snapshot (`reader`). Between two transactions the writer keeps the file within
-//! its bounds (`room`: what goes is chosen by the policy, `victims`, which may go by reads, `notes`), sweeps out what nobody can see any more (`sweep`), and writes SQLite's log
+//! its bounds (`room`: what goes is chosen by the policy, `victims`, which may go by reads), sweeps out what nobody can see any more (`sweep`), and writes SQLite's log
 //! back (`connection`).
 //!
 //! Each change also leaves a notice in the same transaction (`log`), so that the processes that share
@@ -53,7 +53,6 @@ mod inspect;
 mod leases;
 mod log;
 mod migrate;
-mod notes;
 mod place;
 mod reader;
 mod room;

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use cache_core::{Clock, Error, Evictions, Key, Result};
+use cache_core::{Clock, Error, Evictions, Key, ReadNotes, Result};
 use diesel::{OptionalExtension, QueryResult, RunQueryDsl, sqlite::SqliteConnection};
 use tokio::sync::{Mutex, mpsc};
 
 use crate::{
     connection::{Connection, Snapshot},
     log::{self, At, Told},
-    notes::Notes,
     sql::{Count, Find, LeaseEnd, Pages, Totals},
     worker::Reply,
 };
@@ -79,7 +78,7 @@ pub(crate) fn serve(
 
 /// Where reads are noted, for a policy that goes by them.
 pub(crate) struct Noting {
-    pub(crate) notes: Arc<Notes>,
+    pub(crate) notes: Arc<ReadNotes<i64>>,
     pub(crate) clock: Arc<dyn Clock>,
 }
 

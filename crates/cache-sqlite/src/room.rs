@@ -2,15 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use cache_core::{Eviction, Timestamp};
+use cache_core::{Eviction, Ranking, ReadNote, Timestamp};
 use diesel::{QueryResult, RunQueryDsl, sqlite::SqliteConnection};
 
 use crate::{
     millis,
-    notes::Note as Noted,
     sql::{CountEvicted, Delete, NearestForgettable, Note, Pages, RaiseFloor, Totals},
     sweep::{self, STEP_LEN, give_up},
-    victims::{Goal, Order, ROW_BYTES, Victims},
+    victims::{Goal, ROW_BYTES, Victims},
 };
 
 /// The bounds: on the pages that hold something, and on the values.
@@ -66,8 +65,8 @@ impl Room {
         self.bytes_max / 2
     }
 
-    pub(crate) fn order(&self) -> Order {
-        self.victims.order()
+    pub(crate) fn ranking(&self) -> Ranking {
+        self.victims.ranking()
     }
 
     /// Notes that there is room now.
@@ -158,7 +157,7 @@ impl Room {
 /// Writes down which values were read.
 pub(crate) fn note(
     connection: &mut SqliteConnection,
-    notes: &HashMap<i64, Noted>,
+    notes: &HashMap<i64, ReadNote>,
 ) -> QueryResult<()> {
     // In the order of the rows, so that neighbours share a page that is written once.
     for (id, noted) in notes.iter().collect::<BTreeMap<_, _>>() {

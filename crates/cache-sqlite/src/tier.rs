@@ -12,8 +12,8 @@ use std::{
 use async_trait::async_trait;
 use cache_core::{
     Clock, Condition, Durability, Key, Leases, Log, Lookup, Namespace, Pressure, PressureGauge,
-    Put, PutOutcome, Removal, Result, Scope, Shrink, SystemClock, Tier, TierInfo, Usage,
-    check_batch, wire,
+    Put, PutOutcome, ReadNotes, Removal, Result, Scope, Shrink, SystemClock, Tier, TierInfo,
+    TierRoom, Usage, check_batch, wire,
 };
 use tokio::sync::Mutex;
 
@@ -25,7 +25,6 @@ use crate::{
     leases::SqliteLeases,
     log::SqliteLog,
     millis,
-    notes::Notes,
     place::Place,
     reader::{self, Found, Noting, Read},
     worker::{End, Line, Threads},
@@ -38,6 +37,9 @@ const READS_MAX: usize = 1_024;
 /// Writes that wait for the writer; more callers wait for a place. Fewer than reads, because they
 /// hold their values meanwhile.
 const WRITES_MAX: usize = 256;
+
+/// The most values whose reads wait to be written down.
+const NOTES_MAX: usize = 8_192;
 
 /// A durable tier in one SQLite file, which several processes of one machine may share.
 ///
@@ -111,7 +113,7 @@ impl SqliteTier {
         config.validate()?;
         let place = Arc::new(Place::prepare(config)?);
         let path = place.path.clone();
-        let notes = Arc::new(Notes::default());
+        let notes = Arc::new(ReadNotes::new(NOTES_MAX));
         let closed = Arc::new(AtomicBool::new(false));
         let (reads, read_queue) = Line::new(READS_MAX, Arc::clone(&closed));
         let (writes, write_queue) = Line::new(WRITES_MAX, Arc::clone(&closed));
@@ -122,7 +124,7 @@ impl SqliteTier {
         let connection = Connection::open(Arc::clone(&place), Role::Writer)?;
         let (noted, ringer) = (Arc::clone(&notes), Arc::clone(&bells));
         let writer = Writer::new(connection, Arc::clone(&clock), config, noted, ringer);
-        let goes_by_reads = writer.order().goes_by_reads();
+        let goes_by_reads = writer.ranking().goes_by_reads();
         threads.start("sqlite-writer", move || writer.serve(write_queue))?;
 
         let read_queue = Arc::new(Mutex::new(read_queue));
@@ -280,6 +282,10 @@ impl Tier for SqliteTier {
 
     fn leases(&self) -> Option<Arc<dyn Leases>> {
         Some(Arc::clone(&self.leases) as Arc<dyn Leases>)
+    }
+
+    fn room(&self) -> Option<TierRoom<'_>> {
+        Some(TierRoom::shrunk_by(self).measured_by(self))
     }
 
     async fn close(&self) -> Result<()> {

@@ -8,7 +8,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-use cache_core::Eviction;
+use cache_core::{Eviction, Ranking};
 use diesel::{QueryResult, RunQueryDsl, sqlite::SqliteConnection};
 
 use crate::{
@@ -31,69 +31,6 @@ pub(crate) const PINNED: i64 = 3;
 
 /// The usual priority.
 const NORMAL: i64 = 1;
-
-/// A policy as far as SQL can follow it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Order {
-    /// First in, first out.
-    Arrival,
-    /// What expires first goes first.
-    Deadline,
-    /// Runs of neighbours by chance.
-    Chance,
-    /// Read longest ago, of a window.
-    Recency,
-    /// Read least, of a window; then read longest ago.
-    Frequency,
-    /// The same, and what stays forgets half of its reads.
-    AgingFrequency,
-    /// What was not read since it came, or since it stayed the last time.
-    SecondChance,
-}
-
-impl Order {
-    pub(crate) fn of(eviction: Eviction) -> Self {
-        match eviction {
-            Eviction::Fifo => Self::Arrival,
-            Eviction::Ttl => Self::Deadline,
-            Eviction::Random => Self::Chance,
-            Eviction::Lru => Self::Recency,
-            Eviction::Lfu => Self::Frequency,
-            Eviction::AgingLfu | Eviction::WTinyLfu => Self::AgingFrequency,
-            // S3-FIFO, SIEVE, ARC, and what may come.
-            _ => Self::SecondChance,
-        }
-    }
-
-    /// Whether reads have to be noted for it.
-    pub(crate) fn goes_by_reads(self) -> bool {
-        !matches!(self, Self::Arrival | Self::Deadline | Self::Chance)
-    }
-
-    /// Whether a value that is written again goes behind all others.
-    pub(crate) fn moves_what_is_written(self) -> bool {
-        self != Self::Arrival
-    }
-
-    /// The smaller, the sooner it goes.
-    fn rank(self, value: &Value) -> (i64, i64) {
-        match self {
-            Self::Arrival | Self::Deadline | Self::Chance => (0, 0),
-            Self::Recency => (value.last_read, 0),
-            Self::Frequency | Self::AgingFrequency => (value.reads, value.last_read),
-            Self::SecondChance => (i64::from(value.reads > 0), 0),
-        }
-    }
-
-    /// How often a value that stays counts as read from then on.
-    fn reads_left(self, reads: i64) -> i64 {
-        match self {
-            Self::AgingFrequency => reads / 2,
-            Self::SecondChance => 0,
-            _ => reads,
-        }
-    }
-}
 
 /// A value that may give way.
 #[derive(Clone, Copy, Debug)]
@@ -129,7 +66,7 @@ impl Goal {
 /// Chooses victims.
 #[derive(Debug)]
 pub(crate) struct Victims {
-    order: Order,
+    ranking: Ranking,
     /// For each priority the row behind which the search goes on. What is before it has no value, or
     /// stayed when its turn came.
     hands: [i64; PRIORITIES.len()],
@@ -142,15 +79,15 @@ pub(crate) struct Victims {
 impl Victims {
     pub(crate) fn new(eviction: Eviction) -> Self {
         Self {
-            order: Order::of(eviction),
+            ranking: eviction.ranking(),
             hands: [i64::MIN; PRIORITIES.len()],
             settled: i64::MAX,
             chance: RandomState::new().hash_one(0) | 1,
         }
     }
 
-    pub(crate) fn order(&self) -> Order {
-        self.order
+    pub(crate) fn ranking(&self) -> Ranking {
+        self.ranking
     }
 
     /// Notes which row is the last one, once there is room.
@@ -168,9 +105,9 @@ impl Victims {
         goal: Goal,
     ) -> QueryResult<Vec<Value>> {
         for (priority, at) in PRIORITIES.into_iter().zip(0..) {
-            let victims = match self.order {
-                Order::Deadline => up_to(goal, nearest(connection, priority)?),
-                Order::Chance => self.run(connection, priority, goal)?,
+            let victims = match self.ranking {
+                Ranking::Deadline => up_to(goal, nearest(connection, priority)?),
+                Ranking::Chance => self.run(connection, priority, goal)?,
                 _ => self.window(connection, priority, at, goal)?,
             };
             if !victims.is_empty() {
@@ -192,7 +129,7 @@ impl Victims {
             self.hands[at] = i64::MIN;
             values = oldest(connection, priority, i64::MIN)?;
         }
-        if !self.order.goes_by_reads() {
+        if !self.ranking.goes_by_reads() {
             let victims = up_to(goal, values);
             self.hands[at] = victims.last().map_or(i64::MIN, |value| value.id);
             return Ok(victims);
@@ -200,10 +137,10 @@ impl Victims {
         if values.iter().any(|value| value.id <= self.settled) {
             values.retain(|value| value.id <= self.settled);
         }
-        let chosen = choose(self.order, values, goal);
+        let chosen = choose(self.ranking, values, goal);
         self.hands[at] = chosen.hand;
         for value in chosen.moves {
-            let reads = self.order.reads_left(value.reads);
+            let reads = reads_left(self.ranking, value.reads);
             SetReads { reads, id: value.id }.execute(connection)?;
             Move { id: value.id }.execute(connection)?;
         }
@@ -244,10 +181,10 @@ struct Choice {
 }
 
 /// Of the values that came first those that go, half of them at most, and those that move.
-fn choose(order: Order, mut values: Vec<Value>, goal: Goal) -> Choice {
+fn choose(ranking: Ranking, mut values: Vec<Value>, goal: Goal) -> Choice {
     let last = values.last().map_or(i64::MIN, |value| value.id);
     // Stable: those that came first go first where nothing else tells them apart.
-    values.sort_by_key(|value| order.rank(value));
+    values.sort_by_key(|value| rank(ranking, value));
     let half = values.len().div_ceil(2);
     let mut stay = values.split_off(count(goal, &values).min(half));
     let first_unread = stay.iter().filter(|value| value.reads == 0).map(|value| value.id).min();
@@ -261,6 +198,25 @@ fn choose(order: Order, mut values: Vec<Value>, goal: Goal) -> Choice {
     let moves = stay.split_off(stay.len() / 2);
     let hand = stay.iter().map(|value| value.id - 1).min().unwrap_or(last);
     Choice { go: values, moves, hand }
+}
+
+/// The smaller, the sooner it goes.
+fn rank(ranking: Ranking, value: &Value) -> (i64, i64) {
+    match ranking {
+        Ranking::Arrival | Ranking::Deadline | Ranking::Chance => (0, 0),
+        Ranking::Recency => (value.last_read, 0),
+        Ranking::Frequency | Ranking::AgingFrequency => (value.reads, value.last_read),
+        Ranking::SecondChance => (i64::from(value.reads > 0), 0),
+    }
+}
+
+/// How often a value that stays counts as read from then on.
+fn reads_left(ranking: Ranking, reads: i64) -> i64 {
+    match ranking {
+        Ranking::AgingFrequency => reads / 2,
+        Ranking::SecondChance => 0,
+        _ => reads,
+    }
 }
 
 /// As many from the beginning as `goal` asks for.
@@ -316,7 +272,7 @@ mod tests {
     fn what_was_read_longest_ago_goes_first() {
         let mut reads = [(0, 0); 16];
         (reads[0], reads[1], reads[2]) = ((1, 30), (9, 10), (1, 20));
-        let choice = choose(Order::Recency, values(reads), Goal { bytes: 0, entries: 14 });
+        let choice = choose(Ranking::Recency, values(reads), Goal { bytes: 0, entries: 14 });
         assert_eq!(ids(&choice.go), [4, 5, 6, 7, 8, 9, 10, 11], "half of the window at most");
         assert_eq!((ids(&choice.moves), choice.hand), (vec![2, 3, 1], 11));
     }
@@ -324,7 +280,7 @@ mod tests {
     #[test]
     fn what_was_read_least_goes_first_and_then_what_was_read_longest_ago() {
         let reads = std::array::from_fn(|i| (if i == 3 { 1 } else { 2 }, 100 - i as i64));
-        let choice = choose(Order::Frequency, values(reads), Goal { bytes: 250, entries: 0 });
+        let choice = choose(Ranking::Frequency, values(reads), Goal { bytes: 250, entries: 0 });
         assert_eq!(ids(&choice.go), [4, 16, 15]);
         assert_eq!(ids(&choice.moves), [8, 7, 6, 5, 3, 2, 1], "the better half of the others");
         assert_eq!(choice.hand, 8);
@@ -334,7 +290,7 @@ mod tests {
     fn by_second_chance_what_was_not_read_goes_in_its_order() {
         let mut reads = [(0, 0); 16];
         (reads[0], reads[2]) = ((5, 1), (1, 9));
-        let choice = choose(Order::SecondChance, values(reads), Goal { bytes: 0, entries: 3 });
+        let choice = choose(Ranking::SecondChance, values(reads), Goal { bytes: 0, entries: 3 });
         assert_eq!(ids(&choice.go), [2, 4, 5]);
         assert_eq!((ids(&choice.moves), choice.hand), (vec![1, 3], 5));
     }

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cache_core::{Clock, ErrorKind, PutOutcome, Result};
+use cache_core::{Clock, ErrorKind, PutOutcome, Ranking, ReadNotes, Result};
 use tokio::{runtime::Builder, sync::mpsc, time::timeout};
 
 use crate::{
@@ -15,10 +15,8 @@ use crate::{
     bells::Bells,
     config::{SqliteConfig, SqliteDurability},
     connection::{Commit, Connection},
-    notes::Notes,
     room::{self, Room},
     sweep,
-    victims::Order,
     worker::Reply,
 };
 
@@ -78,7 +76,7 @@ pub(crate) struct Writer {
     notices_max: i64,
     bells: Arc<Bells>,
     room: Room,
-    notes: Arc<Notes>,
+    notes: Arc<ReadNotes<i64>>,
     /// When notes on reads are written down next.
     note_at: Instant,
     /// When the next step of a sweep is due.
@@ -100,7 +98,7 @@ impl Writer {
         connection: Connection,
         clock: Arc<dyn Clock>,
         config: &SqliteConfig,
-        notes: Arc<Notes>,
+        notes: Arc<ReadNotes<i64>>,
         bells: Arc<Bells>,
     ) -> Self {
         Self {
@@ -254,9 +252,9 @@ impl Writer {
         })
     }
 
-    /// The order in which values go.
-    pub(crate) fn order(&self) -> Order {
-        self.room.order()
+    /// By what values go.
+    pub(crate) fn ranking(&self) -> Ranking {
+        self.room.ranking()
     }
 
     /// Writes down which values were read. They are hints: a fault costs only them.

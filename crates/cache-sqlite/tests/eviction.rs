@@ -5,8 +5,8 @@ mod support;
 use std::{sync::Arc, time::Duration};
 
 use cache_core::{
-    ByteSize, Clock, CodecId, Entry, Eviction, EvictionPriority, Key, ManualClock, PutOutcome,
-    Shrink, Span, Tier, TierExt, Ttl,
+    ByteSize, Cache, Clock, CodecId, Entry, Event, Eviction, EvictionPriority, Key, ManualClock,
+    PressureConfig, PutOutcome, Shrink, Span, Tier, TierExt, Ttl,
 };
 use cache_sqlite::{SqliteConfig, SqliteTier};
 use support::{entry, key};
@@ -260,4 +260,46 @@ async fn what_was_evicted_still_refuses_a_fill_from_before_it_was_written() {
     assert!(tier.get(&key("0")).await.unwrap().entry.is_none());
     let late = tier.fill(key("0"), entry("stale", &ground.clock), before).await.unwrap();
     assert_eq!(late, PutOutcome::Superseded);
+}
+
+/// The file is over its budget while one writer makes room for others: here because the bound that
+/// the watch goes by is a lower one.
+#[tokio::test]
+async fn a_cache_has_a_file_over_its_budget_give_way() {
+    let ground = Ground::new();
+    let tier = ground.open(&SqliteConfig {
+        bytes_max: ByteSize::mib(4),
+        entries_max: None,
+        ..ground.config("fifo")
+    });
+    let interval = Duration::from_millis(20);
+    // Eviction by itself begins at seven eighths.
+    let settings =
+        PressureConfig { interval, threshold: 0.8, relief: 0.75, ..PressureConfig::default() };
+    let cache: Cache<String> = Cache::builder("test")
+        .tier(tier.clone())
+        .clock(Arc::new(ground.clock.clone()))
+        .memory_pressure(settings)
+        .build()
+        .unwrap();
+    let mut heard = cache.events().subscribe();
+    for i in 0..850 {
+        cache.insert(&i.to_string(), "x".repeat(4_000)).await.unwrap();
+    }
+    let told = tokio::time::timeout(Duration::from_secs(20), heard.recv()).await.unwrap();
+    match told.unwrap() {
+        Event::MemoryPressure { gauge, used_percent, .. } => {
+            assert_eq!(&*gauge, "sqlite");
+            assert!(used_percent >= 80, "{used_percent}");
+        }
+        other => panic!("{other:?}"),
+    }
+    // Down to the low water, whatever was written meanwhile.
+    tier.shrink_to(0.7).await.unwrap();
+    let usage = tier.usage().await.unwrap();
+    assert!(usage.bytes.unwrap() <= (4 << 20) / 10 * 7, "{usage:?}");
+    let evicted = usage.evicted.unwrap();
+    assert!(evicted.pressure > 0, "{evicted:?}");
+    assert!(cache.stats().await.pressure["sqlite"].episodes > 0);
+    assert!(tier.get(&key("0")).await.unwrap().entry.is_none(), "first in, first out");
 }

@@ -12,8 +12,9 @@ use super::{
     coherence::{CUT_AFTER_MIN, Coherence, WhenCut},
     flights::{FLIGHTS_MAX, Flights},
     metrics::Metrics,
-    near::{Near, NearConfig},
+    near::{Near, NearConfig, NearEngine},
     policy::{Dice, Policy},
+    pressure::PressureWatches,
     shared::Shared,
     studies::Studies,
     tag_book::TagBook,
@@ -24,13 +25,14 @@ use crate::{
     codec::{Codec, Json},
     entry::{PAYLOAD_LEN_MAX, TTL_MAX},
     error::{Error, ErrorKind, Result},
-    event::Events,
+    event::{Event, Events},
     eviction::Eviction,
     key::Namespace,
     layers::{Guard, Guarded, Observed},
     live_curve::{CurveTracker, LiveCurve},
     load_limit::{LoadLimit, LoadLimitConfig},
     memory::MemoryTier,
+    pressure::{Misfit, PressureConfig, PressureGauge, ProcessMemory, TierRoom},
     stack::Stack,
     tier::Tier,
     units::ByteSize,
@@ -64,6 +66,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
             near: Some(ByteSize::mib(64)),
             near_ttl: TTL_MAX,
             near_eviction: Eviction::default(),
+            near_engine: NearEngine::default(),
             near_entries_max: None,
             tiers: Vec::new(),
             policy: Policy::default(),
@@ -78,6 +81,8 @@ impl<V: Send + Sync + 'static> Cache<V> {
             cut_after: Duration::from_secs(1),
             access_log: None,
             live_curve: None,
+            memory_pressure: None,
+            memory_gauge: None,
         }
     }
 }
@@ -111,6 +116,7 @@ pub struct Builder<V> {
     near: Option<ByteSize>,
     near_ttl: Duration,
     near_eviction: Eviction,
+    near_engine: NearEngine,
     near_entries_max: Option<u64>,
     tiers: Vec<Arc<dyn Tier>>,
     policy: Policy,
@@ -125,6 +131,8 @@ pub struct Builder<V> {
     cut_after: Duration,
     access_log: Option<AccessLog>,
     live_curve: Option<LiveCurve>,
+    memory_pressure: Option<PressureConfig>,
+    memory_gauge: Option<Arc<dyn PressureGauge>>,
 }
 
 impl<V: Send + Sync + 'static> Builder<V> {
@@ -149,9 +157,15 @@ impl<V: Send + Sync + 'static> Builder<V> {
     /// Which value goes when the near tier is full. The default is what measurements favour.
     ///
     /// Moka holds the values for [`Eviction::Lru`] and [`Eviction::WTinyLfu`], which are policies of
-    /// its own; an engine of this crate for all others.
+    /// its own; an engine of this crate for all others. Set [`near_engine`](Self::near_engine) to
+    /// [`NearEngine::Own`] where values of these two have priorities.
     pub fn near_eviction(self, eviction: Eviction) -> Self {
         Self { near_eviction: eviction, ..self }
+    }
+
+    /// What holds the near tier's values.
+    pub fn near_engine(self, engine: NearEngine) -> Self {
+        Self { near_engine: engine, ..self }
     }
 
     /// Bounds how many values the near tier keeps, beside their bytes.
@@ -281,6 +295,30 @@ impl<V: Send + Sync + 'static> Builder<V> {
         Self { live_curve: Some(settings), ..self }
     }
 
+    /// Watches memory as long as the cache lives, and has its tiers give way while it is short.
+    ///
+    /// The near tier and tiers in this process give way to the memory of the process, against the
+    /// limit of its cgroup or that of [`memory_gauge`](Self::memory_gauge). Each tier that has a room
+    /// of its own ([`Tier::room`]: PostgreSQL, SQLite, a Redis whose entries are tracked) gives way to
+    /// that. See [`PressureConfig`] for when and how far; [`CacheStats::pressure`] has what was done,
+    /// and [`Event::MemoryPressure`] tells of it. When the cache ends, they have their room back.
+    ///
+    /// It is not on unless asked for: it asks each server once in `interval`, and what it has a
+    /// server evict is missing to all processes that share it. An application decides that, not a
+    /// library.
+    ///
+    /// [`CacheStats::pressure`]: crate::CacheStats::pressure
+    pub fn memory_pressure(self, settings: PressureConfig) -> Self {
+        Self { memory_pressure: Some(settings), ..self }
+    }
+
+    /// What tells the memory of this process for [`memory_pressure`](Self::memory_pressure), where
+    /// the limit of the cgroup is not the one that counts:
+    /// `ProcessMemory::new().with_limit(ByteSize::gib(2))`.
+    pub fn memory_gauge(self, gauge: Arc<dyn PressureGauge>) -> Self {
+        Self { memory_gauge: Some(gauge), ..self }
+    }
+
     /// Another clock: a [`ManualClock`](crate::ManualClock) in tests. Give the tiers the same one.
     pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock: Some(clock), ..self }
@@ -293,7 +331,8 @@ impl<V: Send + Sync + 'static> Builder<V> {
     /// [`ErrorKind::InvalidKey`] for the namespace, those of [`Policy::validate`], and
     /// [`ErrorKind::Config`] when a setting of the live curve is out of its range, there is neither a
     /// near tier nor another one, two tiers have the
-    /// same name, or a load may take longer than a tier remembers its fences.
+    /// same name, the settings of the memory's pressure are out of their bounds or there is a gauge
+    /// without them, or a load may take longer than a tier remembers its fences.
     pub fn build(self) -> Result<Cache<V>> {
         let namespace = Namespace::new(&self.namespace)?;
         let clock = self.clock.unwrap_or_else(SystemClock::shared);
@@ -343,12 +382,22 @@ impl<V: Send + Sync + 'static> Builder<V> {
             return Err(Error::new(ErrorKind::Config, message)
                 .hint("leave it out, or do without a near tier by `without_near`"));
         }
+        let pressure = pressure(self.memory_pressure, self.memory_gauge)?;
+        for tier in &observed {
+            if let Some(Misfit { found, change }) =
+                tier.room().as_ref().and_then(TierRoom::misfit).cloned()
+            {
+                let tier = Arc::clone(tier.name());
+                events.emit(Event::EvictionMisfit { tier, found, change });
+            }
+        }
         let near = self.near.map(|bytes_max| {
             let config = NearConfig {
                 bytes_max: bytes_max.as_u64(),
                 entries_max: self.near_entries_max,
                 ttl_max: self.near_ttl,
                 eviction: self.near_eviction,
+                engine: self.near_engine,
                 seed: self.seed,
             };
             Near::new(config, Arc::clone(&clock))
@@ -369,6 +418,7 @@ impl<V: Send + Sync + 'static> Builder<V> {
             cluster,
             events,
             auditor: RwLock::default(),
+            pressure,
             studies: Studies::new(self.access_log, curve),
             flights: Flights::new(),
             metrics: Metrics::default(),
@@ -390,6 +440,19 @@ fn guarded(tier: Arc<dyn Tier>, guard: Option<&Guard>, events: &Events) -> Arc<d
         }
         _ => tier,
     }
+}
+
+fn pressure(
+    settings: Option<PressureConfig>,
+    memory: Option<Arc<dyn PressureGauge>>,
+) -> Result<PressureWatches> {
+    if settings.is_none() && memory.is_some() {
+        let message = "`memory_gauge` is set, and nobody reads it";
+        return Err(Error::new(ErrorKind::Config, message)
+            .hint("set `memory_pressure` as well, or leave it out"));
+    }
+    let settings = settings.map(PressureConfig::validate).transpose()?;
+    Ok(PressureWatches::new(settings, memory.unwrap_or_else(|| Arc::new(ProcessMemory::new()))))
 }
 
 fn cluster(

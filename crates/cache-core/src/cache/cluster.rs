@@ -51,7 +51,7 @@ pub(super) enum Turn {
 /// How a flight goes on that the tiers could not answer.
 pub(super) enum Go<V> {
     /// It loads, with a lease where there is one.
-    Load(Candidate<V>, Option<Lease>),
+    Load(Box<Candidate<V>>, Option<Lease>),
     /// Another process has loaded meanwhile.
     Land(Option<Hit<V>>),
 }
@@ -63,13 +63,13 @@ impl<V: Send + Sync + 'static> Shared<V> {
     /// looks into the tiers once more.
     pub(super) async fn take_turn(&self, candidate: Candidate<V>, course: &Course) -> Go<V> {
         let Some(cluster) = self.cluster.as_ref().filter(|_| course.wanted == Wanted::Fresh) else {
-            return Go::Load(candidate, None);
+            return Go::Load(Box::new(candidate), None);
         };
         let latest = Instant::now() + self.policy.load_timeout;
         loop {
             let turn = cluster.turn(&candidate.key).await;
             if matches!(turn, Turn::Alone) {
-                return Go::Load(candidate, None);
+                return Go::Load(Box::new(candidate), None);
             }
             let again = self.look_below(&candidate.key, course).await;
             match turn {
@@ -77,10 +77,10 @@ impl<V: Send + Sync + 'static> Shared<V> {
                     self.tasks.spawn(lease.end());
                     return Go::Land(again.hit);
                 }
-                Turn::Ours(lease) => return Go::Load(again, Some(lease)),
+                Turn::Ours(lease) => return Go::Load(Box::new(again), Some(lease)),
                 Turn::Theirs | Turn::Alone if again.is_answer() => return Go::Land(again.hit),
                 Turn::Theirs | Turn::Alone if Instant::now() >= latest => {
-                    return Go::Load(again, None);
+                    return Go::Load(Box::new(again), None);
                 }
                 Turn::Theirs | Turn::Alone => {}
             }

@@ -131,7 +131,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
             return pilot.land(Ok(candidate.hit));
         }
         let (candidate, lease) = match self.take_turn(candidate, &course).await {
-            Go::Load(candidate, lease) => (candidate, lease),
+            Go::Load(candidate, lease) => (*candidate, lease),
             Go::Land(hit) => return pilot.land(Ok(hit)),
         };
         let previous = candidate.previous.clone();

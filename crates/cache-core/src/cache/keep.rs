@@ -118,6 +118,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
         let tags = tags_of(&tags)?;
         let (times, weight) = match self.encode(&value, previous.ttl(), version, tags, birth) {
             Ok(entry) => {
+                let entry = entry.with_priority(previous.priority());
                 let (times, weight) = (Times::of(&entry), near::weight(&candidate.key, &entry));
                 fills.push(Fill { candidate, kept: Some(Arc::clone(&value)), entry });
                 (times, weight)

@@ -210,7 +210,14 @@ impl<V: Send + Sync + 'static> Shared<V> {
         if let (Some(seen), Some(value)) = (seen, &kept) {
             let now = self.clock.now();
             let (times, tags) = (Times::of(entry), entry.tags.clone());
-            seen.note(Previous::new(value.clone(), entry.version, times, tags, now));
+            seen.note(Previous::new(
+                value.clone(),
+                entry.version,
+                times,
+                tags,
+                entry.priority,
+                now,
+            ));
         }
         course.takes(entry.version, entry.created_at, Content::of(kept.as_ref())).then_some(kept)
     }
@@ -222,7 +229,14 @@ impl<V: Send + Sync + 'static> Shared<V> {
         if let Some(value) = near.value() {
             let now = self.clock.now();
             let tags = near.tagged().map(|tagged| tagged.tags().clone()).unwrap_or_default();
-            seen.note(Previous::new(value.clone(), near.version(), times, tags, now));
+            seen.note(Previous::new(
+                value.clone(),
+                near.version(),
+                times,
+                tags,
+                near.priority(),
+                now,
+            ));
         }
         let content = Content::of(near.value());
         let taken =

@@ -16,6 +16,7 @@ mod metrics;
 mod near;
 mod near_room;
 mod policy;
+mod pressure;
 mod reply;
 mod request;
 mod runway;
@@ -34,6 +35,7 @@ pub use flights::FLIGHTS_MAX;
 pub use hit::{Hit, Origin};
 pub use item::{Item, Loaded};
 pub use load_error::{LoadError, SourceError};
+pub use near::NearEngine;
 pub use policy::Policy;
 pub use reply::{Previous, Reply};
 pub use request::{Freshness, Read};
@@ -189,6 +191,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
         CacheStats {
             audit,
             curve: self.0.curve(),
+            pressure: self.0.pressure.stats(),
             coherence_lag: self.0.coherence.lag(),
             pending_removals: self.0.stack.as_ref().map_or(0, |stack| stack.pending_removals())
                 as u64,
@@ -211,6 +214,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
     pub async fn shutdown(&self, deadline: Duration) -> Result<()> {
         self.0.tasks.close();
         self.0.coherence.stop();
+        self.0.pressure.end();
         tokio::time::timeout(deadline, self.0.tasks.wait()).await.map_err(|_| {
             let left = self.0.tasks.len();
             let message = format!("{left} loads and writes are not finished after {deadline:?}");

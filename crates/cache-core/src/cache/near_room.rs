@@ -11,7 +11,7 @@ use super::{Cache, shared::Shared};
 use crate::{error::Result, pressure::Shrink};
 
 /// The near tier of one cache, which is not kept alive by it.
-struct NearRoom<V>(Weak<Shared<V>>);
+pub(super) struct NearRoom<V>(pub(super) Weak<Shared<V>>);
 
 impl<V: Send + Sync + 'static> Cache<V> {
     /// What makes this cache's near tier smaller for a while, for who watches the memory of the

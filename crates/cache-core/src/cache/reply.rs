@@ -6,6 +6,7 @@ use super::{hit::Times, item::Item, tag_book::names};
 use crate::{
     clock::Timestamp,
     entry::{Ttl, Version},
+    priority::EvictionPriority,
     tags::Tags,
 };
 
@@ -43,8 +44,8 @@ use crate::{
 pub enum Reply<V> {
     /// This value.
     Item(Item<V>),
-    /// The [`Previous`] value still holds: it is kept for as long again as it was at first, from
-    /// now on, unless its key was changed meanwhile. An error where there was no previous value.
+    /// The [`Previous`] value still holds: it is kept for as long again as it was at first and with
+    /// the same priority, from now on, unless its key was changed meanwhile. An error where there was no previous value.
     NotModified,
     /// The source has no value. That is remembered for the cache's
     /// [`negative_ttl`](crate::Policy::negative_ttl), if it has one; what was cached is forgotten
@@ -88,6 +89,7 @@ pub struct Previous<V> {
     version: Option<Version>,
     times: Times,
     tags: Tags,
+    priority: EvictionPriority,
     seen_at: Timestamp,
 }
 
@@ -97,9 +99,10 @@ impl<V> Previous<V> {
         version: Option<Version>,
         times: Times,
         tags: Tags,
+        priority: EvictionPriority,
         seen_at: Timestamp,
     ) -> Self {
-        Self { value, version, times, tags, seen_at }
+        Self { value, version, times, tags, priority, seen_at }
     }
 
     /// The value.
@@ -132,6 +135,11 @@ impl<V> Previous<V> {
             fresh: self.times.fresh_until.since(self.times.created_at),
             stale: self.times.expires_at.since(self.times.fresh_until),
         }
+    }
+
+    /// How willingly full tiers give it up.
+    pub(super) const fn priority(&self) -> EvictionPriority {
+        self.priority
     }
 
     /// The names of its tags.

@@ -16,6 +16,7 @@ use super::{
     metrics::Metrics,
     near::{self, Near, NearFence, NearValue, Provenance},
     policy::{Dice, Policy},
+    pressure::PressureWatches,
     request::Rule,
     studies::Studies,
     tag_book::TagBook,
@@ -26,7 +27,7 @@ use crate::{
     codec::Codec,
     entry::{CodecId, Entry, Ttl, Version},
     error::{Error, ErrorKind, Result},
-    event::Events,
+    event::{Event, Events},
     key::{Key, Namespace},
     layers::Observed,
     load_limit::LoadLimit,
@@ -49,6 +50,8 @@ pub(super) struct Shared<V> {
     pub(super) events: Events,
     /// Samples what the tiers hold, where that was asked for.
     pub(super) auditor: RwLock<Option<Auditor>>,
+    /// Watches memory, where that was asked for.
+    pub(super) pressure: PressureWatches,
     /// Hears of reads, where that was asked for.
     pub(super) studies: Studies,
     pub(super) flights: Flights<V>,
@@ -177,7 +180,17 @@ impl<V: Send + Sync + 'static> Shared<V> {
     ) {
         if let (Some(near), Some(near_fence)) = (&self.near, near_fence) {
             let provenance = self.coherence.with_digest(provenance, entry);
+            self.note_priority(near, key, entry);
             near.fill(key, kept, entry, near_fence, provenance);
+        }
+    }
+
+    /// Tells once that priorities are for nothing in the near tier.
+    pub(super) fn note_priority(&self, near: &Near<V>, key: &Key, entry: &Entry) {
+        if near.is_first_to_lose_its_priority(entry) {
+            let change = "set `Builder::near_engine(NearEngine::Own)`, or another `near_eviction`";
+            let key = key.to_string().into();
+            self.events.emit(Event::PriorityIgnored { key, change: change.into() });
         }
     }
 

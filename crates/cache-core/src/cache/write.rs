@@ -227,6 +227,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
             near.remove(key, prepared.entry.version);
             return below;
         }
+        self.note_priority(near, key, &prepared.entry);
         match (near.insert(key, prepared.value, &prepared.entry, fence), below) {
             (PutOutcome::Superseded, _) => PutOutcome::Superseded,
             (near, PutOutcome::Skipped) => near,

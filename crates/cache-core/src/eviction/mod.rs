@@ -14,6 +14,7 @@ mod numbers;
 mod part;
 mod queue;
 mod random;
+mod ranking;
 mod replay;
 mod s3_fifo;
 mod s3_queues;
@@ -25,6 +26,7 @@ mod w_tiny_lfu;
 use std::fmt;
 
 pub use self::kind::Eviction;
+pub use self::ranking::Ranking;
 pub use self::replay::Replay;
 use crate::clock::Timestamp;
 

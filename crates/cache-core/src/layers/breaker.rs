@@ -17,6 +17,7 @@ use crate::{
     event::{Event, Events},
     key::{Key, Namespace},
     lease::Leases,
+    pressure::TierRoom,
     tier::{Lookup, Put, PutOutcome, Removal, Tier, TierInfo, Usage},
 };
 
@@ -198,6 +199,10 @@ impl Tier for Breaker {
 
     fn leases(&self) -> Option<Arc<dyn Leases>> {
         self.inner.leases()
+    }
+
+    fn room(&self) -> Option<TierRoom<'_>> {
+        self.inner.room()
     }
 
     /// Also while it is open: what is there to be given up is in this process.

@@ -19,6 +19,7 @@ use crate::{
     event::Events,
     key::{Key, Namespace},
     lease::{LeaseToken, Leases},
+    pressure::TierRoom,
     tier::{Lookup, Put, PutOutcome, Removal, Tier, TierInfo, Usage},
 };
 
@@ -230,6 +231,10 @@ impl Tier for Guarded {
 
     fn leases(&self) -> Option<Arc<dyn Leases>> {
         self.leases.clone()
+    }
+
+    fn room(&self) -> Option<TierRoom<'_>> {
+        self.inner.room()
     }
 
     /// Closing has the caller's own deadline, and is not refused by an open breaker: what is there

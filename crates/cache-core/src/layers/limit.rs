@@ -19,6 +19,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     key::{Key, Namespace},
     lease::Leases,
+    pressure::TierRoom,
     tier::{Lookup, Put, PutOutcome, Removal, Tier, TierInfo, Usage},
 };
 
@@ -112,6 +113,10 @@ impl Tier for Limited {
 
     fn leases(&self) -> Option<Arc<dyn Leases>> {
         self.inner.leases()
+    }
+
+    fn room(&self) -> Option<TierRoom<'_>> {
+        self.inner.room()
     }
 
     async fn close(&self) -> Result<()> {

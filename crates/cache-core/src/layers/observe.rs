@@ -13,6 +13,7 @@ use crate::{
     error::{Error, Result},
     key::{Key, Namespace},
     lease::Leases,
+    pressure::TierRoom,
     stats::{Operation, Outcome, Recorder, TierStats},
     tier::{Lookup, Put, PutOutcome, Removal, Tier, TierInfo, Usage},
 };
@@ -135,6 +136,10 @@ impl Tier for Observed {
 
     fn leases(&self) -> Option<Arc<dyn Leases>> {
         self.inner.leases()
+    }
+
+    fn room(&self) -> Option<TierRoom<'_>> {
+        self.inner.room()
     }
 
     async fn close(&self) -> Result<()> {

@@ -14,6 +14,7 @@ use crate::{
     error::Result,
     key::{Key, Namespace},
     lease::Leases,
+    pressure::TierRoom,
     tier::{Lookup, Put, PutOutcome, Removal, Tier, TierInfo, Usage},
 };
 
@@ -100,6 +101,10 @@ impl Tier for Patient {
 
     fn leases(&self) -> Option<Arc<dyn Leases>> {
         self.inner.leases()
+    }
+
+    fn room(&self) -> Option<TierRoom<'_>> {
+        self.inner.room()
     }
 
     /// Closing has the caller's own deadline.

@@ -10,6 +10,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     key::{Key, Namespace},
     lease::Leases,
+    pressure::TierRoom,
     tier::{Lookup, Put, PutOutcome, Removal, Tier, TierInfo, Usage},
 };
 
@@ -84,6 +85,10 @@ impl Tier for Timeout {
 
     fn leases(&self) -> Option<Arc<dyn Leases>> {
         self.inner.leases()
+    }
+
+    fn room(&self) -> Option<TierRoom<'_>> {
+        self.inner.room()
     }
 
     /// Closing has the caller's own deadline.

@@ -23,7 +23,7 @@ use crate::{
     fence_table::FenceTable,
     key::{Key, Namespace},
     lease::{Leases, MemoryLeases},
-    pressure::{Admission, Shrink, share},
+    pressure::{Admission, Shrink, TierRoom, share},
     tier::{
         Condition, Durability, Lookup, Put, PutOutcome, Removal, Scope, Tier, TierInfo, Usage,
         check_batch,
@@ -392,6 +392,10 @@ impl Tier for MemoryTier {
 
     fn leases(&self) -> Option<Arc<dyn Leases>> {
         Some(Arc::clone(&self.leases) as Arc<dyn Leases>)
+    }
+
+    fn room(&self) -> Option<TierRoom<'_>> {
+        Some(TierRoom::shrunk_by(self))
     }
 
     async fn close(&self) -> Result<()> {

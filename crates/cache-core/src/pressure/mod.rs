@@ -3,15 +3,17 @@
 mod admission;
 mod monitor;
 mod process;
+mod room;
 
 use std::fmt;
 
 use async_trait::async_trait;
 
-pub(crate) use self::admission::Admission;
+pub(crate) use self::{admission::Admission, room::RoomOf};
 pub use self::{
     monitor::{MemoryPressure, PressureConfig, PressureStats},
     process::ProcessMemory,
+    room::{Misfit, TierRoom},
 };
 use crate::error::Result;
 

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -58,6 +59,12 @@ impl Default for PressureConfig {
 }
 
 impl PressureConfig {
+    /// With this `threshold`, a `relief` a ninth below it, and everything else as unless set.
+    #[must_use]
+    pub fn above(threshold: f64) -> Self {
+        Self { threshold, relief: threshold * 8.0 / 9.0, ..Self::default() }
+    }
+
     /// Checks the bounds.
     ///
     /// # Errors
@@ -85,8 +92,8 @@ impl PressureConfig {
     }
 }
 
-/// Reads a gauge and makes what it was given smaller while memory is short. Stops when it is
-/// dropped, and leaves things as small as they are then.
+/// Reads a gauge and makes what it was given smaller while memory is short. When it is dropped it
+/// stops, and its task gives what is smaller then its whole capacity back.
 #[must_use = "the watch ends when it is dropped"]
 pub struct MemoryPressure {
     state: Arc<State>,
@@ -94,9 +101,11 @@ pub struct MemoryPressure {
 }
 
 /// What has been done so far.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PressureStats {
+    /// Which share of its limit was used at the last reading: 1 when it is full, 0 without a limit.
+    pub used: f64,
     /// How often memory began to be short.
     pub episodes: u64,
     /// Entries that were evicted for it.
@@ -112,8 +121,9 @@ struct State {
     episodes: AtomicU64,
     evicted: AtomicU64,
     unreadable: AtomicU64,
-    /// The bits of a float.
+    /// The bits of floats.
     fraction: AtomicU64,
+    used: AtomicU64,
 }
 
 impl MemoryPressure {
@@ -138,7 +148,13 @@ impl MemoryPressure {
         let stop = CancellationToken::new();
         let watch = Watch { gauge, targets, config, events, state: Arc::clone(&state) };
         let stopped = stop.clone();
-        tokio::spawn(async move { stopped.run_until_cancelled(watch.run()).await });
+        tokio::spawn(async move {
+            stopped.run_until_cancelled(watch.run()).await;
+            if watch.state.fraction() < 1.0 {
+                // Others may share what was made smaller.
+                watch.shrink(1.0).await;
+            }
+        });
         Ok(Self { state, _stop: stop.drop_guard() })
     }
 
@@ -147,11 +163,24 @@ impl MemoryPressure {
     pub fn stats(&self) -> PressureStats {
         let State { episodes, evicted, unreadable, .. } = &*self.state;
         PressureStats {
+            used: f64::from_bits(self.state.used.load(Ordering::Relaxed)),
             episodes: episodes.load(Ordering::Relaxed),
             evicted: evicted.load(Ordering::Relaxed),
             fraction: self.state.fraction(),
             unreadable: unreadable.load(Ordering::Relaxed),
         }
+    }
+}
+
+impl fmt::Display for PressureStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { used, episodes, evicted, fraction, unreadable } = *self;
+        let (used, kept) = (percent(used), percent(fraction));
+        write!(
+            f,
+            "{used} % used, {kept} % of the capacity kept, short {episodes} times, {evicted} evicted for it"
+        )?;
+        if unreadable > 0 { write!(f, ", {unreadable} readings failed") } else { Ok(()) }
     }
 }
 
@@ -174,14 +203,18 @@ struct Watch {
 }
 
 impl Watch {
-    async fn run(self) {
+    async fn run(&self) {
         let mut ticks = interval(self.config.interval);
         // After a pause of the process one reading is enough.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
             match self.gauge.read().await {
-                Ok(pressure) => self.act(pressure.share()).await,
+                Ok(pressure) => {
+                    let share = pressure.share();
+                    self.state.used.store(share.to_bits(), Ordering::Relaxed);
+                    self.act(share).await;
+                }
                 Err(error) => {
                     // Once in a row is enough to be told of it.
                     if self.state.unreadable.fetch_add(1, Ordering::Relaxed) == 0 {

@@ -17,7 +17,8 @@ const NO_LIMIT: u64 = 1 << 60;
 /// limit that was set, or the lower of both.
 ///
 /// Where a cgroup has a limit, its own count is read where that is more: what other processes in it
-/// take is missing here too. Without any limit there is no pressure. Reads `/proc` and
+/// take is missing here too. Pages of files that were not used lately are no part of it: the kernel
+/// gives them up when memory is wanted. Without any limit there is no pressure. Reads `/proc` and
 /// `/sys/fs/cgroup`, and so tells nothing on other systems than Linux.
 #[derive(Clone, Debug)]
 pub struct ProcessMemory {
@@ -73,10 +74,10 @@ impl ProcessMemory {
     fn group_of(&self, line: &str) -> Option<Pressure> {
         let mut parts = line.splitn(3, ':');
         let (_, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
-        let (mount, limit, used) = if controllers.is_empty() {
-            ("sys/fs/cgroup", "memory.max", "memory.current")
+        let (mount, files) = if controllers.is_empty() {
+            ("sys/fs/cgroup", &VERSION_2)
         } else if controllers.split(',').any(|name| name == "memory") {
-            ("sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes")
+            ("sys/fs/cgroup/memory", &VERSION_1)
         } else {
             return None;
         };
@@ -85,7 +86,7 @@ impl ProcessMemory {
         // of a parent holds for its children.
         let relative = Path::new(path.trim_start_matches('/'));
         let places = relative.ancestors().map(|place| mount.join(place));
-        places.filter_map(|place| read_group(&place, limit, used)).min_by_key(|group| group.limit)
+        places.filter_map(|place| read_group(&place, files)).min_by_key(|group| group.limit)
     }
 }
 
@@ -107,12 +108,31 @@ impl PressureGauge for ProcessMemory {
     }
 }
 
-fn read_group(place: &Path, limit: &str, used: &str) -> Option<Pressure> {
+/// The files of a cgroup.
+struct Files {
+    limit: &'static str,
+    used: &'static str,
+    /// The line of `memory.stat` that tells the pages of files that were not used lately.
+    idle: &'static str,
+}
+
+const VERSION_2: Files =
+    Files { limit: "memory.max", used: "memory.current", idle: "inactive_file " };
+
+const VERSION_1: Files = Files {
+    limit: "memory.limit_in_bytes",
+    used: "memory.usage_in_bytes",
+    idle: "total_inactive_file ",
+};
+
+fn read_group(place: &Path, files: &Files) -> Option<Pressure> {
     let number = |name: &str| -> Option<u64> {
         std::fs::read_to_string(place.join(name)).ok()?.trim().parse().ok()
     };
-    let limit = number(limit).filter(|limit| *limit < NO_LIMIT)?;
-    Some(Pressure { used: number(used)?, limit })
+    let limit = number(files.limit).filter(|limit| *limit < NO_LIMIT)?;
+    let stat = std::fs::read_to_string(place.join("memory.stat")).unwrap_or_default();
+    let idle = stat.lines().find_map(|line| line.strip_prefix(files.idle)?.trim().parse().ok());
+    Some(Pressure { used: number(files.used)?.saturating_sub(idle.unwrap_or(0)), limit })
 }
 
 fn unreadable(path: &Path, fault: &dyn std::fmt::Display) -> Error {
@@ -158,6 +178,30 @@ mod tests {
         ]);
         let gauge = ProcessMemory::new().under(first.path());
         assert_eq!(gauge.read_now().unwrap(), Pressure { used: 2 << 20, limit: 8 << 20 });
+    }
+
+    #[test]
+    fn pages_of_files_that_the_kernel_would_give_up_are_not_counted() {
+        let second = system(&[
+            ("proc/self/cgroup", "0::/app\n"),
+            ("sys/fs/cgroup/app/memory.max", "4194304\n"),
+            ("sys/fs/cgroup/app/memory.current", "4190000\n"),
+            ("sys/fs/cgroup/app/memory.stat", "anon 9\nactive_file 5\ninactive_file 1190000\n"),
+        ]);
+        let gauge = ProcessMemory::new().under(second.path());
+        assert_eq!(gauge.read_now().unwrap(), Pressure { used: 3_000_000, limit: 4_194_304 });
+
+        let first = system(&[
+            ("proc/self/cgroup", "5:memory:/app\n"),
+            ("sys/fs/cgroup/memory/app/memory.limit_in_bytes", "8388608\n"),
+            ("sys/fs/cgroup/memory/app/memory.usage_in_bytes", "8000000\n"),
+            (
+                "sys/fs/cgroup/memory/app/memory.stat",
+                "inactive_file 7\ntotal_inactive_file 3000000\n",
+            ),
+        ]);
+        let gauge = ProcessMemory::new().under(first.path());
+        assert_eq!(gauge.read_now().unwrap(), Pressure { used: 5_000_000, limit: 8 << 20 });
     }
 
     #[test]

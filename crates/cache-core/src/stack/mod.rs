@@ -23,6 +23,7 @@ use crate::{
     fence::Fence,
     key::{Key, Namespace},
     lease::Leases,
+    pressure::TierRoom,
     tier::{
         Condition, Durability, Lookup, Put, PutOutcome, Removal, Tier, TierInfo, Usage, check_batch,
     },
@@ -466,6 +467,10 @@ impl Tier for Stack {
     /// Of the highest tier that gives them.
     fn leases(&self) -> Option<Arc<dyn Leases>> {
         self.tiers.iter().find_map(Tier::leases)
+    }
+
+    fn room(&self) -> Option<TierRoom<'_>> {
+        None
     }
 
     async fn close(&self) -> Result<()> {

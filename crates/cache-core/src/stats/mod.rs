@@ -12,7 +12,7 @@ pub use histogram::{LatencyHistogram, LatencySummary};
 pub(crate) use recorder::{Operation, Outcome, Recorder};
 pub use table::Table;
 
-use crate::{audit::AuditStats, live_curve::CurveStats, tier::Usage};
+use crate::{audit::AuditStats, live_curve::CurveStats, pressure::PressureStats, tier::Usage};
 
 /// A snapshot of everything that a cache counted since it was built.
 ///
@@ -67,6 +67,10 @@ pub struct CacheStats {
     /// What other sizes of the near tier would bring, where that is estimated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub curve: Option<CurveStats>,
+    /// What was done about memory that was short, by the name of what was read (`process`, or a
+    /// tier's), where [`Builder::memory_pressure`](crate::Builder::memory_pressure) was asked for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pressure: BTreeMap<String, PressureStats>,
     /// How often each event has happened, by its name.
     pub events: BTreeMap<String, u64>,
     /// How long loads took, those that brought a value and those that did not.
@@ -177,6 +181,9 @@ impl fmt::Display for CacheStats {
         }
         if let Some(curve) = self.curve.as_ref().filter(|curve| !curve.points.is_empty()) {
             writeln!(f, "with LRU, by a sample: {curve}")?;
+        }
+        for (gauge, stats) in &self.pressure {
+            writeln!(f, "memory of {gauge}: {stats}")?;
         }
         let mut tiers = Table::new([
             "tier",

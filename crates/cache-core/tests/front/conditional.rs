@@ -3,7 +3,10 @@
 use std::{convert::Infallible, time::Duration};
 
 use crate::support::Ground;
-use cache_core::{Cache, ErrorKind, Item, LoadError, Origin, Reply, Version};
+use cache_core::{
+    Cache, Clock, ErrorKind, EvictionPriority, Item, LoadError, Namespace, Origin, Reply, Tier,
+    Version,
+};
 
 const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
@@ -45,6 +48,29 @@ async fn not_modified_keeps_the_value_and_renews_its_time() {
             assert_eq!(hit.version(), Some(Version(7)));
         }
         assert_eq!(cache.stats().await.not_modified, 1);
+    }
+}
+
+#[tokio::test]
+async fn not_modified_keeps_the_priority_whichever_tier_had_the_previous_value() {
+    for without_near in [false, true] {
+        let ground = Ground::new();
+        let builder = ground.builder();
+        let builder = if without_near { builder.without_near() } else { builder };
+        let cache = builder.build().unwrap();
+        let item = Item::new("v".to_owned()).priority(EvictionPriority::Pinned);
+        cache.insert("k", item).await.unwrap();
+        let key = Namespace::new("test").unwrap().key("k").unwrap();
+        // Twice: what was kept on is a previous value in its turn.
+        for _ in 0..2 {
+            ground.clock.advance(secs(15));
+            not_modified(&cache).await.unwrap();
+            for tier in [&ground.upper, &ground.lower] {
+                let found = tier.get(&key).await.unwrap().entry.unwrap();
+                assert_eq!(found.priority, EvictionPriority::Pinned, "{without_near}");
+                assert!(found.is_fresh(ground.clock.now()));
+            }
+        }
     }
 }
 

@@ -6,6 +6,7 @@ mod faults;
 mod freshness;
 mod limits;
 mod pauses;
+mod priorities;
 mod reading;
 mod sessions;
 mod single_flight;

@@ -11,7 +11,7 @@ use std::{
 use async_trait::async_trait;
 use cache_core::{
     Builder, ByteSize, Cache, Key, Leases, Log, Lookup, ManualClock, MemoryTier, Namespace, Put,
-    PutOutcome, Removal, Result, Scope, Tier, TierInfo, Usage,
+    PutOutcome, Removal, Result, Scope, Tier, TierInfo, TierRoom, Usage,
 };
 
 /// A clock, and two tiers that any number of caches may share, as processes share servers.
@@ -118,6 +118,10 @@ impl Tier for Counted {
 
     fn leases(&self) -> Option<Arc<dyn Leases>> {
         self.inner.leases()
+    }
+
+    fn room(&self) -> Option<TierRoom<'_>> {
+        self.inner.room()
     }
 
     async fn close(&self) -> Result<()> {

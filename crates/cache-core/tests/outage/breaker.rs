@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 use cache_core::{
     Breaker, BreakerConfig, BreakerState, ErrorKind, Events, Fence, Key, Leases, Log, Lookup,
-    Namespace, Put, PutOutcome, Removal, Result, Tier, TierInfo, Usage,
+    Namespace, Put, PutOutcome, Removal, Result, Tier, TierInfo, TierRoom, Usage,
 };
 use futures::{future::join_all, poll};
 use tokio::time::{Instant, sleep, timeout};
@@ -348,6 +348,10 @@ impl<T: Tier> Tier for Swallow<T> {
 
     fn leases(&self) -> Option<Arc<dyn Leases>> {
         self.0.leases()
+    }
+
+    fn room(&self) -> Option<TierRoom<'_>> {
+        self.0.room()
     }
 
     async fn close(&self) -> Result<()> {

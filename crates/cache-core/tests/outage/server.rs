@@ -13,7 +13,7 @@ use bytes::Bytes;
 use cache_core::{
     ByteSize, CodecId, Entry, Error, ErrorKind, Fence, Key, LeaseToken, Leases, Log, Lookup,
     ManualClock, MemoryTier, Namespace, Put, PutOutcome, Removal, Result, Tier, TierExt, TierInfo,
-    Timestamp, Ttl, Usage,
+    TierRoom, Timestamp, Ttl, Usage,
 };
 use parking_lot::Mutex;
 use tokio::{
@@ -178,6 +178,10 @@ impl Tier for Server {
 
     fn leases(&self) -> Option<Arc<dyn Leases>> {
         Some(Arc::new(Desk(Weak::clone(&self.this))))
+    }
+
+    fn room(&self) -> Option<TierRoom<'_>> {
+        None
     }
 
     async fn close(&self) -> Result<()> {

@@ -4,13 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use bb8_redis::redis;
 use cache_core::{
-    ByteSize, Clock, CodecId, Condition, Entry, Eviction, EvictionPriority, Fence, Key,
-    ManualClock, Namespace, PressureGauge, Put, PutOutcome, Shrink, Span, Tier, TierExt, Ttl,
-    Version,
+    ByteSize, Cache, Clock, CodecId, Condition, Entry, Event, Events, Eviction, EvictionPriority,
+    Fence, Key, ManualClock, Namespace, PressureConfig, PressureGauge, Put, PutOutcome, Shrink,
+    Span, Tier, TierExt, Ttl, Version,
 };
 use cache_redis::{RedisConfig, RedisTier};
 
-use crate::server::PrivateRedis;
+use crate::server::{PATIENCE, PrivateRedis};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -215,11 +215,14 @@ async fn what_is_not_there_any_more_is_forgotten_and_takes_nobodys_place() {
     let Some(ground) = Ground::start("records that Redis has let go") else { return };
     let tier = ground.tier("fifo").await;
     for i in 0..100 {
-        ground.put(&tier, i, if i < 50 { HOUR } else { Duration::from_secs(1) }).await;
+        ground.put(&tier, i, HOUR).await;
     }
-    ground.clock.advance(Duration::from_secs(2));
+    let mut raw = ground.server.raw().await;
+    let gone: Vec<String> = (50..100).map(|i| format!("cache:n:{i}")).collect();
+    let count: u64 = redis::cmd("DEL").arg(gone).query_async(&mut raw).await.unwrap();
+    assert_eq!(count, 50);
     // About once a second a put looks for what has gone.
-    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    ground.clock.advance(Duration::from_secs(2));
     for i in 100..150 {
         ground.put(&tier, i, HOUR).await;
     }
@@ -324,4 +327,91 @@ async fn the_memory_of_redis_stays_within_the_bound_whatever_the_sizes() {
     eprintln!("{worst} bytes at most, of {bytes_max}");
     assert!(worst <= bytes_max.as_u64() / 10 * 11, "{worst} bytes");
     assert!(worst >= bytes_max.as_u64() / 10 * 7, "{worst} bytes: the room is used");
+}
+
+#[tokio::test]
+async fn a_cache_tells_of_a_server_that_evicts_otherwise_than_it_was_set() {
+    let Some(server) =
+        PrivateRedis::start("a policy of the server's own", &["--maxmemory", "64mb"])
+    else {
+        return;
+    };
+    let clock = ManualClock::new();
+    let config = RedisConfig { eviction: Eviction::Lru, ..RedisConfig::new(server.url()) };
+    let connect = || RedisTier::connect(&config, Arc::new(clock.clone()));
+    let build = |tier| {
+        let events = Events::new();
+        let heard = events.subscribe();
+        let built = Cache::<u64>::builder("n").tier(tier).events(events).build();
+        built.map(|cache| (cache, heard)).unwrap()
+    };
+    let (cache, mut heard) = build(connect().await.unwrap());
+    match heard.try_recv() {
+        Ok(Event::EvictionMisfit { tier, found, change }) => {
+            assert_eq!(&*tier, "redis");
+            assert!(found.contains("noeviction"), "{found}");
+            assert_eq!(&*change, "CONFIG SET maxmemory-policy allkeys-lru");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(cache.stats().await.events["eviction_misfit"], 1);
+    let mut raw = server.raw().await;
+    let set = redis::cmd("CONFIG").arg(&["SET", "maxmemory-policy", "allkeys-lru"]).clone();
+    let _: () = set.query_async(&mut raw).await.unwrap();
+    let (cache, _) = build(connect().await.unwrap());
+    assert!(!cache.stats().await.events.contains_key("eviction_misfit"));
+}
+
+/// A server that others fill as well: its memory is short although the tier is within its bounds.
+#[tokio::test]
+async fn a_cache_has_a_tracked_redis_give_way_when_the_memory_of_the_server_is_short() {
+    let Some(server) = PrivateRedis::start("a Redis over its budget", &["--maxmemory", "32mb"])
+    else {
+        return;
+    };
+    let clock = ManualClock::new();
+    let config = RedisConfig {
+        eviction: Eviction::Fifo,
+        tracked_entries_max: Some(1_000),
+        ..RedisConfig::new(server.url())
+    };
+    let tier = RedisTier::connect(&config, Arc::new(clock.clone())).await.unwrap();
+    let settings =
+        PressureConfig { interval: Duration::from_millis(20), ..PressureConfig::default() };
+    let cache: Cache<u64> = Cache::builder("n")
+        .tier(tier.clone())
+        .clock(Arc::new(clock.clone()))
+        .memory_pressure(settings)
+        .build()
+        .unwrap();
+    let mut heard = cache.events().subscribe();
+    for i in 0..1_000 {
+        cache.insert(&i.to_string(), i).await.unwrap();
+    }
+    assert_eq!(cache.events().count("memory_pressure"), 0);
+    let mut raw = server.raw().await;
+    let others = redis::cmd("SETRANGE").arg("others").arg(29 << 20).arg("x").clone();
+    let _: u64 = others.query_async(&mut raw).await.unwrap();
+    let event = tokio::time::timeout(PATIENCE, heard.recv()).await.unwrap().unwrap();
+    match event {
+        Event::MemoryPressure { gauge, used_percent, evicted, .. } => {
+            assert_eq!(&*gauge, "redis");
+            assert!(used_percent > 90 && evicted == 300, "{used_percent} %, {evicted}");
+        }
+        other => panic!("{other:?}"),
+    }
+    let _: u64 = redis::cmd("DEL").arg("others").query_async(&mut raw).await.unwrap();
+    loop {
+        let event = tokio::time::timeout(PATIENCE, heard.recv()).await.unwrap().unwrap();
+        if matches!(event, Event::PressureRelieved { .. }) {
+            break;
+        }
+    }
+    let evicted = tier.usage().await.unwrap().evicted.unwrap();
+    let stats = cache.stats().await;
+    assert_eq!(stats.pressure["redis"].evicted, evicted.pressure);
+    assert_eq!(evicted.total(), evicted.pressure, "{evicted:?}");
+    // What came last is what is left.
+    assert!(tier.get(&key(0)).await.unwrap().entry.is_none());
+    assert!(tier.get(&key(999)).await.unwrap().entry.is_some());
 }

@@ -220,6 +220,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
     /// nothing to be kept in step before that, and a runtime from then on. Waits a moment until
     /// they are reached, so that no copy is made that changes of that moment could make wrong.
     pub(super) async fn follow_logs(self: &Arc<Self>) {
+        self.watch_pressure();
         let coherence = &self.coherence;
         let has_begun = || coherence.begun.load(Ordering::Acquire) == coherence.logs.len();
         if has_begun() {

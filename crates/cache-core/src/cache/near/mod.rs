@@ -7,7 +7,10 @@ mod values;
 
 use std::{
     fmt,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -20,6 +23,7 @@ use crate::{
     fence_table::Fences,
     key::Key,
     pressure::{Admission, share},
+    priority::EvictionPriority,
     tier::{PutOutcome, Usage},
 };
 
@@ -39,6 +43,22 @@ pub(super) struct Near<V> {
     /// names one: a cache without versions has none.
     removals: OnceLock<Removals>,
     admission: Admission,
+    /// A value with a priority came, and there is nobody who goes by it.
+    ignored: AtomicBool,
+}
+
+/// What holds the values of a near tier.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NearEngine {
+    /// Moka for [`Eviction::Lru`] and [`Eviction::WTinyLfu`], which are policies of its own, and this
+    /// crate's engine for all others. Moka knows no priorities: an entry that has one is as good as
+    /// any other there, and the first of them is told as
+    /// [`Event::PriorityIgnored`](crate::Event::PriorityIgnored).
+    #[default]
+    ByPolicy,
+    /// This crate's engine, whatever the policy: it goes by priorities, and gives way to pressure in
+    /// the order of its policy.
+    Own,
 }
 
 /// What bounds a near tier.
@@ -49,6 +69,7 @@ pub(super) struct NearConfig {
     /// No value is kept longer.
     pub(super) ttl_max: Duration,
     pub(super) eviction: Eviction,
+    pub(super) engine: NearEngine,
     /// For the same answers in every run.
     pub(super) seed: Option<u64>,
 }
@@ -67,7 +88,15 @@ impl<V: Send + Sync + 'static> Near<V> {
     pub(super) fn new(config: NearConfig, clock: Arc<dyn Clock>) -> Self {
         let values = Values::new(&config, &clock);
         let (removals, admission) = (OnceLock::new(), Admission::default());
-        Self { values, clock, config, fences: Fences::new(), removals, admission }
+        Self {
+            values,
+            clock,
+            config,
+            fences: Fences::new(),
+            removals,
+            admission,
+            ignored: AtomicBool::new(false),
+        }
     }
 
     /// What `read` makes of the value under `text`, unless it has expired by `now`.
@@ -196,6 +225,13 @@ impl<V: Send + Sync + 'static> Near<V> {
         if let Some(removals) = self.removals.get() {
             removals.clear();
         }
+    }
+
+    /// Whether this is the first entry of which it knows that its priority counts for nothing here.
+    pub(super) fn is_first_to_lose_its_priority(&self, entry: &Entry) -> bool {
+        entry.priority != EvictionPriority::Normal
+            && !self.values.knows_priorities()
+            && !self.ignored.swap(true, Ordering::Relaxed)
     }
 
     /// Holds at most `fraction` of its bytes from now on. Answers how many values went for that.

@@ -14,6 +14,7 @@ use super::{NearConfig, value::NearValue};
 use crate::{
     clock::{Clock, Timestamp},
     eviction::Eviction,
+    tier::Evictions,
 };
 
 /// Values in a moka cache, under one of its two policies.
@@ -26,6 +27,8 @@ pub(super) struct Moka<V> {
     /// Below moka's own capacity while memory is short: moka cannot be made smaller.
     limit: AtomicU64,
     evictions: Arc<AtomicU64>,
+    /// Values that went because memory was short.
+    pressed: AtomicU64,
 }
 
 struct Weighed<V> {
@@ -61,7 +64,7 @@ impl<V: Send + Sync + 'static> Moka<V> {
         let part = config.entries_max.map_or(0, |entries| config.bytes_max.div_ceil(entries));
         let entry_weight_min = u32::try_from(part).unwrap_or(u32::MAX);
         let limit = AtomicU64::new(u64::MAX);
-        Self { values, entry_weight_min, limit, evictions }
+        Self { values, entry_weight_min, limit, evictions, pressed: AtomicU64::new(0) }
     }
 
     pub(super) fn get(&self, text: &str) -> Option<NearValue<V>> {
@@ -101,7 +104,7 @@ impl<V: Send + Sync + 'static> Moka<V> {
             weight = weight.saturating_sub(weighed.weight.into());
             count += 1;
         }
-        self.evictions.fetch_add(count, Ordering::Relaxed);
+        self.pressed.fetch_add(count, Ordering::Relaxed);
         count
     }
 
@@ -109,11 +112,16 @@ impl<V: Send + Sync + 'static> Moka<V> {
         self.values.invalidate_all();
     }
 
-    /// Entries and what they weigh, and how many were evicted.
-    pub(super) fn usage(&self) -> (u64, u64, u64) {
+    /// Entries and what they weigh, and how many were evicted for which reason. Where entries are
+    /// bounded as well, each weighs its part of the bytes, and goes for these.
+    pub(super) fn usage(&self) -> (u64, u64, Evictions) {
         self.values.run_pending_tasks();
-        let evictions = self.evictions.load(Ordering::Relaxed);
-        (self.values.entry_count(), self.values.weighted_size(), evictions)
+        let evicted = Evictions {
+            bytes: self.evictions.load(Ordering::Relaxed),
+            entries: 0,
+            pressure: self.pressed.load(Ordering::Relaxed),
+        };
+        (self.values.entry_count(), self.values.weighted_size(), evicted)
     }
 }
 

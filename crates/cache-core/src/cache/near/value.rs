@@ -14,6 +14,7 @@ use crate::{
     clock::Timestamp,
     engine::Record,
     entry::{Entry, Version},
+    priority::EvictionPriority,
 };
 
 /// The longest text of a key that lies in the record itself.
@@ -48,6 +49,8 @@ struct Extra {
     seen: u64,
     /// The digest of the entry, of an inserted value; else 0.
     digest: u32,
+    /// How willingly it is given up.
+    priority: EvictionPriority,
     /// The text of a long key.
     key: Box<[u8]>,
 }
@@ -82,6 +85,7 @@ impl<V> NearValue<V> {
             tagged: Tagged::of(entry),
             seen,
             digest,
+            priority: entry.priority,
             key: if is_short { Box::default() } else { text.into() },
         };
         Self {
@@ -130,6 +134,11 @@ impl<V> NearValue<V> {
         self.extra.as_ref().map_or(0, |extra| extra.digest)
     }
 
+    /// How willingly full tiers give it up.
+    pub(in crate::cache) fn priority(&self) -> EvictionPriority {
+        self.extra.as_ref().map_or(EvictionPriority::Normal, |extra| extra.priority)
+    }
+
     /// What an audit compares; nothing where it is held that the source has no value.
     pub(in crate::cache) fn held(&self) -> Option<Held> {
         let created_at = self.times().created_at;
@@ -172,9 +181,10 @@ impl<V> Clone for NearValue<V> {
 
 impl Extra {
     fn is_needed(&self) -> bool {
-        let Self { version, tagged, seen, digest, key } = self;
+        let Self { version, tagged, seen, digest, priority, key } = self;
         let is_known = *seen != 0 || *digest != 0;
-        version.is_some() || tagged.is_some() || is_known || !key.is_empty()
+        let is_usual = *priority == EvictionPriority::Normal;
+        version.is_some() || tagged.is_some() || is_known || !is_usual || !key.is_empty()
     }
 }
 

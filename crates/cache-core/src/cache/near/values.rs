@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{NearConfig, moka::Moka, value::NearValue};
+use super::{NearConfig, NearEngine, moka::Moka, value::NearValue};
 use crate::{
     clock::{Clock, Timestamp},
     engine::{Engine, EngineConfig, Terms},
@@ -11,7 +11,8 @@ use crate::{
     tier::Usage,
 };
 
-/// Moka for LRU and W-TinyLFU, which are its own policies; our engine for all others.
+/// Moka for LRU and W-TinyLFU, which are its own policies, unless it is to be ours; our engine for
+/// all others.
 pub(super) enum Values<V> {
     Own(Engine<NearValue<V>>),
     Moka(Moka<V>),
@@ -20,14 +21,21 @@ pub(super) enum Values<V> {
 impl<V: Send + Sync + 'static> Values<V> {
     pub(super) fn new(config: &NearConfig, clock: &Arc<dyn Clock>) -> Self {
         let NearConfig { bytes_max: capacity, entries_max, eviction, seed, .. } = *config;
-        match eviction {
-            Eviction::Lru | Eviction::WTinyLfu => Self::Moka(Moka::new(config, Arc::clone(clock))),
+        match (config.engine, eviction) {
+            (NearEngine::ByPolicy, Eviction::Lru | Eviction::WTinyLfu) => {
+                Self::Moka(Moka::new(config, Arc::clone(clock)))
+            }
             _ => {
                 let quotas = Vec::new();
                 let config = EngineConfig { capacity, entries_max, eviction, quotas, seed };
                 Self::Own(Engine::new(&config))
             }
         }
+    }
+
+    /// Whether values go by their priorities.
+    pub(super) const fn knows_priorities(&self) -> bool {
+        matches!(self, Self::Own(_))
     }
 
     /// What `read` makes of the value under `text`: a read, if it has an answer. Expired values are
@@ -111,11 +119,11 @@ impl<V: Send + Sync + 'static> Values<V> {
             Self::Own(engine) => {
                 engine.sweep(now);
                 let counts = engine.counts();
-                (engine.len(), engine.weight(), counts.evicted(), Some(counts.by_bound()))
+                (engine.len(), engine.weight(), counts.evicted(), counts.by_bound())
             }
             Self::Moka(moka) => {
-                let (entries, bytes, evictions) = moka.usage();
-                (entries, bytes, evictions, None)
+                let (entries, bytes, evicted) = moka.usage();
+                (entries, bytes, evicted.total(), evicted)
             }
         };
         Usage {
@@ -123,7 +131,7 @@ impl<V: Send + Sync + 'static> Values<V> {
             bytes: Some(bytes),
             bytes_max: Some(bytes_max),
             evictions: Some(evictions),
-            evicted,
+            evicted: Some(evicted),
         }
     }
 }

@@ -21,7 +21,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use rand::Rng;
 
-use super::near::{Near, NearConfig, Provenance};
+use super::near::{Near, NearConfig, NearEngine, Provenance};
 use crate::{
     clock::{Clock, Timestamp},
     entry::{CodecId, Entry, TTL_MAX, Ttl},
@@ -45,6 +45,7 @@ const MEMO: NearConfig = NearConfig {
     entries_max: None,
     ttl_max: Duration::from_secs(10),
     eviction: Eviction::S3Fifo,
+    engine: NearEngine::Own,
     seed: None,
 };
 

@@ -16,6 +16,7 @@ use crate::{
     key::{Key, Namespace},
     layers::Layer,
     lease::Leases,
+    pressure::TierRoom,
     tier::{Lookup, Put, PutOutcome, Removal, Tier, TierInfo, Usage},
 };
 
@@ -204,6 +205,10 @@ impl Tier for Faulty {
         let faults = self.faults.clone();
         let faulty = |inner| Arc::new(FaultyLeases { faults, inner }) as Arc<dyn Leases>;
         self.inner.leases().map(faulty)
+    }
+
+    fn room(&self) -> Option<TierRoom<'_>> {
+        self.inner.room()
     }
 
     async fn close(&self) -> Result<()> {
