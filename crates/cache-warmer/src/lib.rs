@@ -38,7 +38,9 @@ mod files;
 #[cfg(feature = "http")]
 mod http;
 mod keys;
+mod learn;
 mod market;
+mod market_ttl;
 mod outcome;
 mod plan;
 mod report;
@@ -55,7 +57,12 @@ pub use csv::{CsvConfig, CsvSource};
 #[cfg(feature = "http")]
 pub use http::{HttpConfig, HttpSource};
 pub use keys::{Budget, Candidate, FileKeys, KeySource, PlanCost, PresetKeys, SourceShare, Worth};
+pub use learn::{
+    About, Foreseen, HotKey, HotKeys, Learner, LearnerConfig, Learning, Predictor, PredictorConfig,
+    PredictorStats,
+};
 pub use market::{DataKind, Group, SYMBOLS, Symbol};
+pub use market_ttl::MarketTtl;
 pub use plan::{PLAN_LEN_MAX, Plan};
 pub use report::{Failures, Report, WarmerStats};
 pub use schedule::Schedule;
