@@ -23,6 +23,7 @@ mod memory;
 mod pressure;
 mod priority;
 mod read_notes;
+mod read_tap;
 mod stack;
 mod stats;
 mod sync;
@@ -30,6 +31,7 @@ mod tags;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 mod tier;
+mod ttl_rule;
 mod units;
 pub mod wire;
 
@@ -71,6 +73,7 @@ pub use pressure::{
 };
 pub use priority::EvictionPriority;
 pub use read_notes::{ReadNote, ReadNotes};
+pub use read_tap::{ReadTap, TappedRead};
 pub use stack::{Found, Stack};
 pub use stats::{CacheStats, LatencyHistogram, LatencySummary, OperationStats, Table, TierStats};
 pub use tags::{TAG_LEN_MAX, TAGS_MAX, TagMark, TagQuery, Tags, generation_key, horizon_key};
@@ -78,4 +81,5 @@ pub use tier::{
     Condition, Durability, Evictions, Lookup, Put, PutOutcome, Removal, Scope, Tier, TierExt,
     TierInfo, Usage, check_batch,
 };
+pub use ttl_rule::{AdaptiveTtl, AdaptiveTtlStats, LoadSeen, TtlRule};
 pub use units::{ByteSize, ServerUrl, Span};

@@ -31,12 +31,16 @@
 
 mod access;
 mod agenda;
+mod calendar;
 mod config;
 mod csv;
 mod files;
 #[cfg(feature = "http")]
 mod http;
+mod keys;
+mod learn;
 mod market;
+mod market_ttl;
 mod outcome;
 mod plan;
 mod report;
@@ -47,11 +51,18 @@ mod source;
 mod source_error;
 mod warmer;
 
+pub use calendar::TradingHours;
 pub use config::WarmerConfig;
 pub use csv::{CsvConfig, CsvSource};
 #[cfg(feature = "http")]
 pub use http::{HttpConfig, HttpSource};
+pub use keys::{Budget, Candidate, FileKeys, KeySource, PlanCost, PresetKeys, SourceShare, Worth};
+pub use learn::{
+    About, Foreseen, HotKey, HotKeys, Learner, LearnerConfig, Learning, Predictor, PredictorConfig,
+    PredictorStats,
+};
 pub use market::{DataKind, Group, SYMBOLS, Symbol};
+pub use market_ttl::MarketTtl;
 pub use plan::{PLAN_LEN_MAX, Plan};
 pub use report::{Failures, Report, WarmerStats};
 pub use schedule::Schedule;

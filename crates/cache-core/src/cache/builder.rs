@@ -33,8 +33,10 @@ use crate::{
     load_limit::{LoadLimit, LoadLimitConfig},
     memory::MemoryTier,
     pressure::{Misfit, PressureConfig, PressureGauge, ProcessMemory, TierRoom},
+    read_tap::ReadTap,
     stack::Stack,
     tier::Tier,
+    ttl_rule::TtlRule,
     units::ByteSize,
 };
 
@@ -83,6 +85,8 @@ impl<V: Send + Sync + 'static> Cache<V> {
             live_curve: None,
             memory_pressure: None,
             memory_gauge: None,
+            read_tap: None,
+            ttl_rule: None,
         }
     }
 }
@@ -133,6 +137,8 @@ pub struct Builder<V> {
     live_curve: Option<LiveCurve>,
     memory_pressure: Option<PressureConfig>,
     memory_gauge: Option<Arc<dyn PressureGauge>>,
+    read_tap: Option<ReadTap>,
+    ttl_rule: Option<Arc<dyn TtlRule>>,
 }
 
 impl<V: Send + Sync + 'static> Builder<V> {
@@ -319,6 +325,18 @@ impl<V: Send + Sync + 'static> Builder<V> {
         Self { memory_gauge: Some(gauge), ..self }
     }
 
+    /// Has a tap hear a sample of the cache's reads, for who learns from them.
+    pub fn read_tap(self, tap: ReadTap) -> Self {
+        Self { read_tap: Some(tap), ..self }
+    }
+
+    /// Has `rule` decide how long a loaded value is fresh, such as an
+    /// [`AdaptiveTtl`](crate::AdaptiveTtl). What its [`Item`](crate::Item) says goes before it; what
+    /// is inserted has the cache's `ttl`.
+    pub fn ttl_rule(self, rule: impl TtlRule) -> Self {
+        Self { ttl_rule: Some(Arc::new(rule)), ..self }
+    }
+
     /// Another clock: a [`ManualClock`](crate::ManualClock) in tests. Give the tiers the same one.
     pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock: Some(clock), ..self }
@@ -419,10 +437,11 @@ impl<V: Send + Sync + 'static> Builder<V> {
             events,
             auditor: RwLock::default(),
             pressure,
-            studies: Studies::new(self.access_log, curve),
+            studies: Studies::new(self.access_log, curve, self.read_tap),
             flights: Flights::new(),
             metrics: Metrics::default(),
             policy,
+            ttl_rule: self.ttl_rule,
             load_limit: self.load_limit.unwrap_or_else(|| LoadLimit::new(LOAD_LIMIT)),
             dice: Dice::new(self.seed),
             fence_retention,

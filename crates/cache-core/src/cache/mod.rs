@@ -24,6 +24,7 @@ mod session;
 mod shared;
 mod studies;
 mod tag_book;
+mod timing;
 mod write;
 
 use std::{fmt, sync::Arc, time::Duration};

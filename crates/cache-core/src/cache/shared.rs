@@ -33,6 +33,7 @@ use crate::{
     load_limit::LoadLimit,
     stack::Stack,
     tags::{TAGS_MAX, TagMark, Tags},
+    ttl_rule::TtlRule,
 };
 
 pub(super) struct Shared<V> {
@@ -57,6 +58,7 @@ pub(super) struct Shared<V> {
     pub(super) flights: Flights<V>,
     pub(super) metrics: Metrics,
     pub(super) policy: Policy,
+    pub(super) ttl_rule: Option<Arc<dyn TtlRule>>,
     pub(super) load_limit: LoadLimit,
     pub(super) dice: Dice,
     /// For how long every tier remembers its fences.

@@ -1,4 +1,4 @@
-//! Who hears of reads to learn from them: the access log and the live curve.
+//! Who hears of reads to learn from them: the access log, the live curve and the tap.
 
 use super::{
     hit::{Hit, Origin},
@@ -7,6 +7,7 @@ use super::{
 use crate::{
     access_log::{AccessLog, AccessOutcome, AccessRead},
     live_curve::{CurveStats, CurveTracker},
+    read_tap::ReadTap,
 };
 
 /// Those who study a cache's reads. Where there is none, a read pays for looking whether there is.
@@ -14,11 +15,16 @@ use crate::{
 pub(super) struct Studies {
     log: Option<AccessLog>,
     curve: Option<CurveTracker>,
+    tap: Option<ReadTap>,
 }
 
 impl Studies {
-    pub(super) const fn new(log: Option<AccessLog>, curve: Option<CurveTracker>) -> Self {
-        Self { log, curve }
+    pub(super) const fn new(
+        log: Option<AccessLog>,
+        curve: Option<CurveTracker>,
+        tap: Option<ReadTap>,
+    ) -> Self {
+        Self { log, curve, tap }
     }
 }
 
@@ -26,9 +32,12 @@ impl<V: Send + Sync + 'static> Shared<V> {
     /// Notes a read that the near tier has answered, by a value or by the word that there is none.
     #[inline]
     pub(super) fn note_near(&self, text: &str, hit: Option<&Hit<V>>) {
-        let Studies { log, curve } = &self.studies;
+        let Studies { log, curve, tap } = &self.studies;
         if let Some(log) = log {
             log.note(&self.namespace, text, || self.access(text, hit, AccessOutcome::Near));
+        }
+        if let Some(tap) = tap {
+            tap.note(text, || self.access(text, hit, AccessOutcome::Near));
         }
         if let Some(curve) = curve {
             curve.note(text, || self.weight(text, hit), || self.metrics.reads());
@@ -44,9 +53,12 @@ impl<V: Send + Sync + 'static> Shared<V> {
             Some(Origin::Load) => AccessOutcome::Load,
             None => AccessOutcome::Nothing,
         };
-        let Studies { log, curve } = &self.studies;
+        let Studies { log, curve, tap } = &self.studies;
         if let Some(log) = log {
             log.note(&self.namespace, text, || self.access(text, hit, outcome));
+        }
+        if let Some(tap) = tap {
+            tap.note(text, || self.access(text, hit, outcome));
         }
         if let Some(curve) = curve {
             curve.note(text, || self.weight(text, hit), || self.metrics.reads());
