@@ -485,7 +485,10 @@ fn cluster(
         return Err(Error::new(ErrorKind::Config, message)
             .hint(format!("choose one from {LEASE_MIN:?} to {LEASE_MAX:?}")));
     }
-    let leases = stack.and_then(|stack| stack.tiers().iter().find_map(Tier::leases));
+    let leases = stack.and_then(|stack| {
+        let mut tiers = stack.tiers().iter().enumerate();
+        tiers.find_map(|(level, tier)| Some((level, tier.leases()?)))
+    });
     let Some(leases) = leases else {
         return Err(Error::new(ErrorKind::Config, "`lease` is set, and no tier gives leases")
             .hint("add a tier that does (Redis, PostgreSQL, SQLite), or leave `lease` out"));

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind},
     event::{Event, Events},
+    fence::Fence,
     key::{Key, Namespace},
     lease::{LeaseToken, Leases},
 };
@@ -30,6 +31,8 @@ const RETRY_AFTER: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(super) struct Cluster {
     leases: Arc<dyn Leases>,
+    /// The level of the tier that gives them.
+    level: usize,
     /// How long a process that died holds the others up.
     period: Duration,
     namespace: Namespace,
@@ -65,6 +68,9 @@ impl<V: Send + Sync + 'static> Shared<V> {
         let Some(cluster) = self.cluster.as_ref().filter(|_| course.wanted == Wanted::Fresh) else {
             return Go::Load(Box::new(candidate), None);
         };
+        if cluster.was_silent(&candidate.fence) {
+            return Go::Load(Box::new(candidate), None);
+        }
         let latest = Instant::now() + self.policy.load_timeout;
         loop {
             let turn = cluster.turn(&candidate.key).await;
@@ -97,13 +103,23 @@ pub(super) struct Lease {
 
 impl Cluster {
     pub(super) fn new(
-        leases: Arc<dyn Leases>,
+        (level, leases): (usize, Arc<dyn Leases>),
         period: Duration,
         namespace: &Namespace,
         events: Events,
     ) -> Self {
         let away_until = Mutex::new(None);
-        Self { leases, period, namespace: namespace.clone(), events, away_until }
+        Self { leases, level, period, namespace: namespace.clone(), events, away_until }
+    }
+
+    /// Whether the tier of the leases did not answer the look that read `fence`: a load that has
+    /// waited for it once does not wait again.
+    fn was_silent(&self, fence: &Fence) -> bool {
+        let was_silent = fence.part(self.level) == Fence::unread();
+        if was_silent {
+            self.leave_alone("its tier did not answer the look before");
+        }
+        was_silent
     }
 
     /// Asks for the lease of `key`. When another process has it, waits until it is free, or for a
@@ -143,20 +159,23 @@ impl Cluster {
                 format!("no lease was given or refused in {limit:?}"),
             ))
         });
-        let mut away_until = self.away_until.lock();
         match answer {
             Ok(answer) => {
-                *away_until = None;
+                *self.away_until.lock() = None;
                 Some(answer)
             }
             Err(error) => {
-                if away_until.replace(Instant::now() + RETRY_AFTER).is_none() {
-                    let namespace = self.namespace.as_str().into();
-                    let error = error.to_string().into();
-                    self.events.emit(Event::LeaseUnavailable { namespace, error });
-                }
+                self.leave_alone(&error.to_string());
                 None
             }
+        }
+    }
+
+    /// Leaves the place alone for a while, and tells so when it was not left alone before.
+    fn leave_alone(&self, reason: &str) {
+        if self.away_until.lock().replace(Instant::now() + RETRY_AFTER).is_none() {
+            let namespace = self.namespace.as_str().into();
+            self.events.emit(Event::LeaseUnavailable { namespace, error: reason.into() });
         }
     }
 }

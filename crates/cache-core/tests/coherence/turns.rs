@@ -10,7 +10,7 @@ use std::{
 };
 
 use cache_core::{
-    Cache, ErrorKind, Layer,
+    Cache, ErrorKind, Guard, Layer,
     testkit::{Fault, Faults},
 };
 use futures::future::join_all;
@@ -57,6 +57,24 @@ async fn without_leases_to_be_had_each_node_loads_once() {
     let nodes = [node(), node()];
     assert_eq!(loads(&nodes).await, 2);
     assert_eq!(nodes[0].stats().await.events["lease_unavailable"], 1);
+}
+
+/// One patience of a frozen tier is what its load costs, not one for the look and one for the lease.
+#[tokio::test(start_paused = true)]
+async fn a_tier_that_did_not_answer_the_look_is_not_asked_for_a_lease() {
+    let ground = Ground::new();
+    let (faults, silence) = (Faults::new(), Duration::from_millis(20));
+    let tier = faults.layer().wrap(ground.lower.clone());
+    let guard = Guard { patience: Some(silence), ..Guard::default() };
+    let node = ground.builder().tier(tier).lease(PERIOD).guard(guard).build().unwrap();
+    let load = || async { Ok::<_, Infallible>("v".to_owned()) };
+    // The first call of all also finds the end of the log.
+    node.get_or_load("another", load).await.unwrap();
+    faults.always(Fault::Hang);
+    let begin = tokio::time::Instant::now();
+    node.get_or_load("k", load).await.unwrap();
+    assert!(begin.elapsed() < 2 * silence, "{:?}", begin.elapsed());
+    assert_eq!(node.stats().await.events["lease_unavailable"], 1);
 }
 
 #[tokio::test(start_paused = true)]
