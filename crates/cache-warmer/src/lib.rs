@@ -51,6 +51,7 @@ mod source;
 mod source_error;
 mod warmer;
 
+pub use access::AccessLogKeys;
 pub use calendar::TradingHours;
 pub use config::WarmerConfig;
 pub use csv::{CsvConfig, CsvSource};

@@ -6,11 +6,11 @@ mod profile;
 mod sketch;
 mod successors;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use cache_core::{
-    Clock, Error, ErrorKind, ReadTap, Result, Span, TappedRead, Tier, Timestamp, Ttl,
+    AccessOutcome, Clock, Error, ErrorKind, ReadTap, Result, Span, TappedRead, Tier, Timestamp, Ttl,
 };
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -131,9 +131,22 @@ struct Inner {
 struct State {
     hot: HotKeys,
     profiles: Profiles,
+    followers: Option<Followers>,
     /// When it began to listen; nothing where it knows what was before.
     since: Option<Timestamp>,
 }
+
+/// What foresees the next reads, and what it named that has not been asked for yet.
+struct Followers {
+    predictor: Predictor,
+    is_cached: IsCached,
+    named: VecDeque<Foreseen>,
+}
+
+type IsCached = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
+/// So many foreseen keys wait to be asked for; the oldest go first.
+const NAMED_MAX: usize = 1_024;
 
 impl Learner {
     /// A learner that knows nothing yet.
@@ -147,6 +160,7 @@ impl Learner {
         let state = State {
             hot: HotKeys::new(config.keys_max, config.half_life.0),
             profiles: Profiles::new(config.keys_max, zone),
+            followers: None,
             since: Some(clock.now()),
         };
         Ok(Self(Arc::new(Inner { config, tap, clock, state: Mutex::new(state), store: None })))
@@ -222,6 +236,9 @@ impl Learner {
             state.profiles.note(key, now);
         }
         state.profiles.pass(now);
+        if let Some(followers) = &mut state.followers {
+            followers.hear(&bursts, now);
+        }
     }
 
     /// The keys that are read most, as a source.
@@ -235,6 +252,32 @@ impl Learner {
     #[must_use]
     pub fn seasonal(&self, ahead: Duration) -> Arc<dyn KeySource> {
         Arc::new(SeasonalSource { learner: self.clone(), ahead })
+    }
+
+    /// Foresees the next reads from what is being read, as a source of keys: each plan is given what
+    /// was foreseen since the last one, as long as that pays. `is_cached` says which keys need no
+    /// load. Ask often: what is read within a second is foreseen in vain by a plan a minute.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] for a setting out of its range.
+    pub fn followers(
+        &self,
+        config: PredictorConfig,
+        is_cached: impl Fn(&str) -> bool + Send + Sync + 'static,
+    ) -> Result<Arc<dyn KeySource>> {
+        self.0.state.lock().followers = Some(Followers {
+            predictor: Predictor::new(config)?,
+            is_cached: Arc::new(is_cached),
+            named: VecDeque::new(),
+        });
+        Ok(Arc::new(FollowersSource(self.clone())))
+    }
+
+    /// How well [`followers`](Self::followers) foresees; nothing where it is not in use.
+    #[must_use]
+    pub fn foresight(&self) -> Option<PredictorStats> {
+        Some(self.0.state.lock().followers.as_ref()?.predictor.stats())
     }
 
     /// Listens from now on, and writes what is hot to the tier now and then.
@@ -366,6 +409,49 @@ impl KeySource for HotSource {
 }
 
 #[derive(Debug)]
+struct FollowersSource(Learner);
+
+#[async_trait]
+impl KeySource for FollowersSource {
+    fn name(&self) -> &str {
+        "followers"
+    }
+
+    async fn candidates(&self, max: usize) -> Result<Vec<Candidate>> {
+        self.0.listen();
+        let inner = &self.0.0;
+        let now = inner.clock.now();
+        let mut state = inner.state.lock();
+        let State { hot, followers, .. } = &mut *state;
+        let Some(followers) = followers else { return Ok(Vec::new()) };
+        let mut named: Vec<Foreseen> = followers.named.drain(..).collect();
+        named.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
+        named.truncate(max);
+        let known = named.into_iter().map(|Foreseen { key, confidence }| {
+            let about = hot.get(&key, now).map_or_else(About::default, |hot| hot.about);
+            candidate(key.as_ref().to_owned(), confidence.into(), about)
+        });
+        Ok(known.collect())
+    }
+}
+
+impl Followers {
+    fn hear(&mut self, bursts: &[Vec<TappedRead>], now: Timestamp) {
+        for burst in bursts {
+            // Between bursts reads were passed over.
+            self.predictor.cut();
+            for TappedRead { key, outcome, .. } in burst {
+                let hit = matches!(outcome, AccessOutcome::Near | AccessOutcome::Tier);
+                let named = self.predictor.read(key, hit, now, &*self.is_cached);
+                self.named.extend(named);
+            }
+        }
+        let above = self.named.len().saturating_sub(NAMED_MAX);
+        self.named.drain(..above);
+    }
+}
+
+#[derive(Debug)]
 struct SeasonalSource {
     learner: Learner,
     ahead: Duration,
@@ -467,6 +553,27 @@ mod tests {
         setup.clock.advance(Duration::from_secs(20 * 3_600));
         read(&cache, "c", 2).await;
         assert_eq!(hot(&learner).await, ["c", "b", "a"]);
+    }
+
+    #[tokio::test]
+    async fn what_follows_what_is_read_now_is_a_source_of_keys() {
+        let setup = Setup::new();
+        let (cache, learner) = setup.process().await;
+        let config = PredictorConfig::default();
+        let followers = learner.followers(config, |key| key == "cached").unwrap();
+        for i in 0..10 {
+            for key in ["login", "home", "cached", &format!("page-{i}")] {
+                read(&cache, key, 1).await;
+            }
+            learner.listen();
+        }
+        followers.candidates(10).await.unwrap();
+        read(&cache, "login", 1).await;
+        let next = followers.candidates(10).await.unwrap();
+        assert!(next.iter().all(|candidate| candidate.key != "cached"), "{next:?}");
+        let foresight = learner.foresight().unwrap();
+        assert!(foresight.is_on && foresight.named > 0, "{foresight:?}");
+        assert!(followers.candidates(10).await.unwrap().is_empty(), "each is named once");
     }
 
     #[tokio::test]
