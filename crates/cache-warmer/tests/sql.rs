@@ -9,7 +9,7 @@ use cache_warmer::{Candidate, KeySource, SqlConfig, SqlKeys};
 
 fn keys(url: &str, query: &str) -> SqlKeys {
     let config = serde_json::json!({ "url": url, "query": query, "timeout": "20s" });
-    SqlKeys::new(serde_json::from_value::<SqlConfig>(config).unwrap())
+    SqlKeys::new(serde_json::from_value::<SqlConfig>(config).expect("the settings are whole"))
 }
 
 fn url() -> Option<String> {
