@@ -1,10 +1,23 @@
 //! A plan from what was read.
 
-use std::{cmp::Reverse, collections::HashMap, fs::File, io::BufReader, path::Path};
+use std::{
+    cmp::Reverse,
+    collections::HashMap,
+    fs::File,
+    io::BufReader,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use cache_core::{AccessLogReader, Error, ErrorKind, KeyForm, Result};
+use async_trait::async_trait;
+use cache_core::{
+    AccessLogReader, AccessRecord, Error, ErrorKind, KeyForm, Result, Timestamp, Ttl,
+};
 
-use crate::plan::{PLAN_LEN_MAX, Plan};
+use crate::{
+    keys::{Candidate, KeySource},
+    plan::{PLAN_LEN_MAX, Plan},
+};
 
 impl Plan {
     /// The keys of a namespace in an access log, those first that were read most. The log must have
@@ -28,11 +41,7 @@ impl Plan {
 }
 
 fn read(source: impl std::io::Read, namespace: &str) -> Result<Plan> {
-    let mut reader = AccessLogReader::new(source)?;
-    if reader.keys() != KeyForm::Plain {
-        return Err(Error::new(ErrorKind::Config, "it has hashes in place of keys")
-            .hint("record with `cache-cli record on DIRECTORY --plain-keys`"));
-    }
+    let mut reader = keyed(source)?;
     // With the place of the first read, so that equals keep their order in each run.
     let mut reads: HashMap<Box<str>, (u64, usize)> = HashMap::new();
     while let Some(records) = reader.next_block()? {
@@ -49,6 +58,99 @@ fn read(source: impl std::io::Read, namespace: &str) -> Result<Plan> {
     let mut keys: Vec<_> = reads.into_iter().collect();
     keys.sort_unstable_by_key(|(_, (count, place))| (Reverse(*count), *place));
     Plan::new(keys.into_iter().map(|(key, _)| String::from(key)))
+}
+
+/// An access log with its keys as a source: what was read of a namespace within it, an hour.
+///
+/// What a load takes, what a value takes and how long it lives is known from the log too. Of more
+/// than [`PLAN_LEN_MAX`] keys those count that came first.
+#[derive(Clone, Debug)]
+pub struct AccessLogKeys {
+    path: PathBuf,
+    namespace: String,
+    name: String,
+}
+
+impl AccessLogKeys {
+    /// The keys of `namespace` in the log at `path`, which is read anew for each plan.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>, namespace: impl Into<String>) -> Self {
+        let path = path.into();
+        let name = format!("access log {}", path.display());
+        Self { path, namespace: namespace.into(), name }
+    }
+}
+
+#[async_trait]
+impl KeySource for AccessLogKeys {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn candidates(&self, max: usize) -> Result<Vec<Candidate>> {
+        let (path, namespace) = (self.path.clone(), self.namespace.clone());
+        let count = move || count(BufReader::new(open(&path)?), &namespace);
+        let counted = tokio::task::spawn_blocking(count).await.map_err(|error| {
+            Error::new(ErrorKind::Internal, format!("reading {} failed: {error}", self.name))
+        })?;
+        let mut found = counted.map_err(|error| error.context(self.name.clone()))?;
+        found.sort_by(|a, b| {
+            b.expected_hits.total_cmp(&a.expected_hits).then_with(|| a.key.cmp(&b.key))
+        });
+        found.truncate(max);
+        Ok(found)
+    }
+}
+
+fn open(path: &Path) -> Result<File> {
+    File::open(path).map_err(|error| {
+        Error::new(ErrorKind::Config, format!("cannot be read: {error}"))
+            .hint("check its name and its permissions")
+            .caused_by(error)
+    })
+}
+
+fn count(source: impl std::io::Read, namespace: &str) -> Result<Vec<Candidate>> {
+    let mut reader = keyed(source)?;
+    let mut counts: HashMap<String, Candidate> = HashMap::new();
+    let (mut first, mut last) = (Timestamp::MAX, Timestamp::default());
+    while let Some(records) = reader.next_block()? {
+        for AccessRecord { key, time, size, ttl_ms, load_cost_us, .. } in records {
+            (first, last) = (first.min(time), last.max(time));
+            let Some(text) = key.as_deref().and_then(|key| in_namespace(key, namespace)) else {
+                continue;
+            };
+            if counts.len() >= PLAN_LEN_MAX && !counts.contains_key(text) {
+                continue;
+            }
+            let fresh = || Candidate::new(text, 0.0);
+            let one = counts.entry(text.to_owned()).or_insert_with(fresh);
+            one.expected_hits += 1.0;
+            if size > 0 {
+                one.size = Some(size.into());
+            }
+            if ttl_ms > 0 {
+                one.ttl = Some(Ttl::fresh(Duration::from_millis(ttl_ms.into())));
+            }
+            if load_cost_us > 0 {
+                one.load_cost = Some(Duration::from_micros(load_cost_us.into()));
+            }
+        }
+    }
+    // A few reads of one moment are not thousands an hour.
+    let hours = last.since(first).as_secs_f64().max(60.0) / 3_600.0;
+    let an_hour = |one: Candidate| Candidate { expected_hits: one.expected_hits / hours, ..one };
+    Ok(counts.into_values().map(an_hour).collect())
+}
+
+/// A log, unless it has hashes in place of keys.
+fn keyed<R: std::io::Read>(source: R) -> Result<AccessLogReader<R>> {
+    let reader = AccessLogReader::new(source)?;
+    if reader.keys() != KeyForm::Plain {
+        return Err(Error::new(ErrorKind::Config, "it has hashes in place of keys")
+            .hint("record with `cache-cli record on DIRECTORY --plain-keys`"));
+    }
+    Ok(reader)
 }
 
 fn in_namespace<'k>(key: &'k str, namespace: &str) -> Option<&'k str> {
@@ -88,6 +190,8 @@ mod tests {
         let plan = Plan::from_access_log(&path, "price").unwrap();
         assert_eq!(plan.keys(), ["C", "A", "B"]);
         assert!(Plan::from_access_log(&path, "news").unwrap().is_empty());
+        let keys = AccessLogKeys::new(&path, "price").candidates(2).await.unwrap();
+        assert_eq!(keys, [Candidate::new("C", 180.0), Candidate::new("A", 120.0)]);
     }
 
     #[tokio::test]
@@ -95,6 +199,9 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let path = log(home.path(), KeyForm::Hashed).await;
         let error = Plan::from_access_log(&path, "price").unwrap_err().to_string();
+        assert!(error.contains("--plain-keys") && error.contains("access.log"), "{error}");
+        let keys = AccessLogKeys::new(&path, "price");
+        let error = keys.candidates(9).await.unwrap_err().to_string();
         assert!(error.contains("--plain-keys") && error.contains("access.log"), "{error}");
         let error = Plan::from_access_log("none.log", "price").unwrap_err().to_string();
         assert!(error.contains("none.log"), "{error}");

@@ -51,12 +51,15 @@ mod source;
 mod source_error;
 mod warmer;
 
+pub use access::AccessLogKeys;
 pub use calendar::TradingHours;
 pub use config::WarmerConfig;
 pub use csv::{CsvConfig, CsvSource};
 #[cfg(feature = "http")]
 pub use http::{HttpConfig, HttpSource};
 pub use keys::{Budget, Candidate, FileKeys, KeySource, PlanCost, PresetKeys, SourceShare, Worth};
+#[cfg(feature = "sql")]
+pub use keys::{SqlConfig, SqlKeys};
 pub use learn::{
     About, Foreseen, HotKey, HotKeys, Learner, LearnerConfig, Learning, Predictor, PredictorConfig,
     PredictorStats,

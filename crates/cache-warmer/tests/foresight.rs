@@ -47,6 +47,10 @@ impl Outcome {
         self.reads - self.hits
     }
 
+    fn hit_ratio(&self) -> f64 {
+        self.hits as f64 / self.reads as f64
+    }
+
     fn precision(&self) -> f64 {
         self.used as f64 / self.ahead.max(1) as f64
     }
@@ -152,19 +156,16 @@ fn compare(table: &mut Table, name: &str, ids: &[u32], texts: &[String]) -> [Out
         let some = |text: String| if outcome.ahead == 0 { "-".to_owned() } else { text };
         table.row([
             format!("{name}: {method}"),
-            format!("{:.2} %", 100.0 * outcome.hits as f64 / outcome.reads as f64),
+            format!("{:.2} %", 100.0 * outcome.hit_ratio()),
             outcome.ahead.to_string(),
             some(format!("{:.1} %", 100.0 * outcome.precision())),
             some(format!("{:.1} %", 100.0 * outcome.recall())),
             some(format!("{:.3}", outcome.gained(&outcomes[0]))),
             format!("{:.3}", calls as f64 / outcomes[0].misses() as f64),
-            match method.starts_with("pred") {
-                true => format!(
-                    "{}, stopped {} times",
-                    ["off", "on"][usize::from(stats.is_on)],
-                    stats.stopped
-                ),
-                false => String::new(),
+            match (*method, stats.is_on) {
+                ("predictor", true) => format!("on, had stopped {} times", stats.stopped),
+                ("predictor", false) => format!("off, had stopped {} times", stats.stopped),
+                _ => String::new(),
             },
         ]);
     }
@@ -198,14 +199,22 @@ fn prediction_pays_where_it_is_on_and_switches_itself_off_where_it_does_not() {
         let path = Path::new(&directory).join(format!("{name}.keys.zst"));
         let trace = read(&path, &ReadOptions::default()).unwrap();
         let texts: Vec<String> = (0..trace.keys_len()).map(|id| id.to_string()).collect();
-        let outcomes = compare(&mut table, name, trace.ids(), &texts);
+        let [nothing, popular, always, predictor] = compare(&mut table, name, trace.ids(), &texts);
+        assert!(predictor.hit_ratio() > nothing.hit_ratio() - 0.003, "{name}: it does no harm");
+        if always.gained(&nothing) > PredictorConfig::default().gain_min {
+            assert!(predictor.stats.is_on && predictor.gained(&nothing) > popular.gained(&nothing));
+        } else {
+            assert!(predictor.stats.stopped > 0, "{name}: {:?}", predictor.stats);
+            assert!(predictor.ahead * 4 < always.ahead, "{name}: it has switched itself off");
+        }
 
         // The same reads in no order: nothing can be foreseen from what was read before.
         let mut shuffled = trace.ids().to_vec();
         shuffled.shuffle(&mut SmallRng::seed_from_u64(42));
         let name = format!("{name}, shuffled");
-        let [nothing, _, always, predictor] = compare(&mut table, &name, &shuffled, &texts);
-        let _ = (outcomes, nothing, always, predictor);
+        let [_, _, always, predictor] = compare(&mut table, &name, &shuffled, &texts);
+        assert!(!predictor.stats.is_on && predictor.stats.stopped > 0, "{name}");
+        assert!(predictor.ahead * 100 < always.ahead.max(100), "{name}: {predictor:?}");
     }
     println!("{table}");
 }

@@ -350,6 +350,20 @@ mod tests {
         }
     }
 
+    /// The table of `docs/concepts/warming.md`.
+    #[test]
+    fn the_worked_timeline_is_as_it_is_written() {
+        let rule = rule();
+        let mut now = 0.0;
+        let marks = [Some(1), Some(1), Some(1), None, Some(2), Some(2), Some(3)];
+        let expected = [60.0, 66.5, 74.0, 82.6, 42.1, 44.5, 29.8];
+        for (mark, expected) in marks.into_iter().zip(expected) {
+            let ttl = load(&rule, "a", now, mark).as_secs_f64();
+            assert!((ttl - expected).abs() < 0.06, "{ttl}, not {expected}, at {now}");
+            now += ttl;
+        }
+    }
+
     #[test]
     fn a_class_is_learnt_by_all_of_its_keys() {
         let rule = rule().class(|key| key.split(':').next().unwrap_or(key));

@@ -3,6 +3,8 @@
 mod file;
 mod preset;
 mod ranking;
+#[cfg(feature = "sql")]
+mod sql;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -10,6 +12,8 @@ use async_trait::async_trait;
 use cache_core::{Result, Ttl};
 
 pub(crate) use self::ranking::rank;
+#[cfg(feature = "sql")]
+pub use self::sql::{SqlConfig, SqlKeys};
 pub use self::{file::FileKeys, preset::PresetKeys};
 
 /// Names keys that will be read, and how much each is worth. [`Plan::from_sources`] ranks what

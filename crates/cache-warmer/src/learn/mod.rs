@@ -4,13 +4,13 @@ mod hot_set;
 mod predictor;
 mod profile;
 mod sketch;
+mod sources;
 mod successors;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 
-use async_trait::async_trait;
 use cache_core::{
-    Clock, Error, ErrorKind, ReadTap, Result, Span, TappedRead, Tier, Timestamp, Ttl,
+    AccessOutcome, Clock, Error, ErrorKind, ReadTap, Result, Span, TappedRead, Tier, Timestamp,
 };
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -19,16 +19,14 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     hot_set::{Hot, HotSet, Store},
-    profile::{Profiles, Season},
+    profile::Profiles,
+    sources::{FollowersSource, HotSource, SeasonalSource},
 };
 pub use self::{
     predictor::{Foreseen, Predictor, PredictorConfig, PredictorStats},
     sketch::{About, HotKey, HotKeys},
 };
-use crate::{
-    calendar::time_zone,
-    keys::{Candidate, KeySource},
-};
+use crate::{calendar::time_zone, keys::KeySource};
 
 /// The settings of a [`Learner`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -131,9 +129,22 @@ struct Inner {
 struct State {
     hot: HotKeys,
     profiles: Profiles,
+    followers: Option<Followers>,
     /// When it began to listen; nothing where it knows what was before.
     since: Option<Timestamp>,
 }
+
+/// What foresees the next reads, and what it named that has not been asked for yet.
+struct Followers {
+    predictor: Predictor,
+    is_cached: IsCached,
+    named: VecDeque<Foreseen>,
+}
+
+type IsCached = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
+/// So many foreseen keys wait to be asked for; the oldest go first.
+const NAMED_MAX: usize = 1_024;
 
 impl Learner {
     /// A learner that knows nothing yet.
@@ -147,6 +158,7 @@ impl Learner {
         let state = State {
             hot: HotKeys::new(config.keys_max, config.half_life.0),
             profiles: Profiles::new(config.keys_max, zone),
+            followers: None,
             since: Some(clock.now()),
         };
         Ok(Self(Arc::new(Inner { config, tap, clock, state: Mutex::new(state), store: None })))
@@ -222,6 +234,9 @@ impl Learner {
             state.profiles.note(key, now);
         }
         state.profiles.pass(now);
+        if let Some(followers) = &mut state.followers {
+            followers.hear(&bursts, now);
+        }
     }
 
     /// The keys that are read most, as a source.
@@ -235,6 +250,32 @@ impl Learner {
     #[must_use]
     pub fn seasonal(&self, ahead: Duration) -> Arc<dyn KeySource> {
         Arc::new(SeasonalSource { learner: self.clone(), ahead })
+    }
+
+    /// Foresees the next reads from what is being read, as a source of keys: each plan is given what
+    /// was foreseen since the last one, as long as that pays. `is_cached` says which keys need no
+    /// load. Ask often: what is read within a second is foreseen in vain by a plan a minute.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] for a setting out of its range.
+    pub fn followers(
+        &self,
+        config: PredictorConfig,
+        is_cached: impl Fn(&str) -> bool + Send + Sync + 'static,
+    ) -> Result<Arc<dyn KeySource>> {
+        self.0.state.lock().followers = Some(Followers {
+            predictor: Predictor::new(config)?,
+            is_cached: Arc::new(is_cached),
+            named: VecDeque::new(),
+        });
+        Ok(Arc::new(FollowersSource(self.clone())))
+    }
+
+    /// How well [`followers`](Self::followers) foresees; nothing where it is not in use.
+    #[must_use]
+    pub fn foresight(&self) -> Option<PredictorStats> {
+        Some(self.0.state.lock().followers.as_ref()?.predictor.stats())
     }
 
     /// Listens from now on, and writes what is hot to the tier now and then.
@@ -348,59 +389,19 @@ async fn learn(learner: Learner, stop: CancellationToken) {
     }
 }
 
-#[derive(Debug)]
-struct HotSource(Learner);
-
-#[async_trait]
-impl KeySource for HotSource {
-    fn name(&self) -> &str {
-        "learned"
-    }
-
-    async fn candidates(&self, max: usize) -> Result<Vec<Candidate>> {
-        self.0.listen();
-        let Learner(inner) = &self.0;
-        let hot = inner.hits_an_hour(max, inner.clock.now());
-        Ok(hot.into_iter().map(|hot| candidate(hot.key, hot.hits_an_hour, hot.about)).collect())
-    }
-}
-
-#[derive(Debug)]
-struct SeasonalSource {
-    learner: Learner,
-    ahead: Duration,
-}
-
-#[async_trait]
-impl KeySource for SeasonalSource {
-    fn name(&self) -> &str {
-        "seasonal"
-    }
-
-    async fn candidates(&self, max: usize) -> Result<Vec<Candidate>> {
-        self.learner.listen();
-        let Learner(inner) = &self.learner;
-        let (now, rate) = (inner.clock.now(), inner.tap.rate());
-        let state = inner.state.lock();
-        let expected = state.profiles.expected(max, now.after(self.ahead));
-        let about =
-            |key: &str| state.hot.get(key, now).map_or_else(About::default, |hot| hot.about);
-        let expected = expected.into_iter();
-        Ok(expected
-            .map(|Season { key, reads_an_hour }| {
-                candidate(key.as_ref().to_owned(), reads_an_hour / rate, about(&key))
-            })
-            .collect())
-    }
-}
-
-fn candidate(key: String, hits_an_hour: f64, about: About) -> Candidate {
-    let About { load_cost_us, size, ttl_ms } = about;
-    Candidate {
-        load_cost: (load_cost_us > 0).then(|| Duration::from_micros(load_cost_us.into())),
-        size: (size > 0).then(|| size.into()),
-        ttl: (ttl_ms > 0).then(|| Ttl::fresh(Duration::from_millis(ttl_ms.into()))),
-        ..Candidate::new(key, hits_an_hour)
+impl Followers {
+    fn hear(&mut self, bursts: &[Vec<TappedRead>], now: Timestamp) {
+        for burst in bursts {
+            // Between bursts reads were passed over.
+            self.predictor.cut();
+            for TappedRead { key, outcome, .. } in burst {
+                let hit = matches!(outcome, AccessOutcome::Near | AccessOutcome::Tier);
+                let named = self.predictor.read(key, hit, now, &*self.is_cached);
+                self.named.extend(named);
+            }
+        }
+        let above = self.named.len().saturating_sub(NAMED_MAX);
+        self.named.drain(..above);
     }
 }
 
@@ -411,137 +412,4 @@ impl fmt::Debug for Learner {
 }
 
 #[cfg(test)]
-mod tests {
-    use cache_core::{ByteSize, Cache, ManualClock, MemoryTier};
-
-    use super::*;
-
-    struct Setup {
-        clock: ManualClock,
-        durable: Arc<dyn Tier>,
-    }
-
-    impl Setup {
-        fn new() -> Self {
-            let clock = ManualClock::new();
-            let durable = MemoryTier::shared(ByteSize::mib(4), Arc::new(clock.clone()));
-            Self { clock, durable }
-        }
-
-        /// A process: its cache and its learner.
-        async fn process(&self) -> (Cache<u64>, Learner) {
-            let tap = ReadTap::new(1.0).unwrap();
-            let builder = Cache::builder("n").read_tap(tap.clone());
-            let cache = builder.clock(Arc::new(self.clock.clone())).build().unwrap();
-            let config = LearnerConfig::default();
-            let learner = Learner::new(config, tap, Arc::new(self.clock.clone())).unwrap();
-            let learner = learner.keep_in(Arc::clone(&self.durable), "n").unwrap();
-            learner.restore().await.unwrap();
-            (cache, learner)
-        }
-    }
-
-    async fn read(cache: &Cache<u64>, key: &str, times: usize) {
-        for _ in 0..times {
-            cache.get(key).await.unwrap();
-        }
-    }
-
-    async fn hot(learner: &Learner) -> Vec<String> {
-        let hot = learner.hot().candidates(10).await.unwrap();
-        hot.into_iter().map(|candidate| candidate.key).collect()
-    }
-
-    #[tokio::test]
-    async fn what_was_hot_is_known_to_the_next_process_and_fades_there() {
-        let setup = Setup::new();
-        let (cache, learner) = setup.process().await;
-        read(&cache, "a", 30).await;
-        read(&cache, "b", 50).await;
-        let learning = learner.spawn();
-        assert_eq!(hot(&learner).await, ["b", "a"]);
-        learning.stop().await.unwrap();
-
-        let (cache, learner) = setup.process().await;
-        assert_eq!(hot(&learner).await, ["b", "a"]);
-        setup.clock.advance(Duration::from_secs(20 * 3_600));
-        read(&cache, "c", 2).await;
-        assert_eq!(hot(&learner).await, ["c", "b", "a"]);
-    }
-
-    #[tokio::test]
-    async fn processes_add_what_each_of_them_found_hot() {
-        let setup = Setup::new();
-        let ((one, learns_one), (two, learns_two)) = (setup.process().await, setup.process().await);
-        read(&one, "a", 9).await;
-        read(&two, "b", 5).await;
-        for learner in [learns_one, learns_two] {
-            learner.listen();
-            learner.save().await.unwrap();
-        }
-        let (_, third) = setup.process().await;
-        assert_eq!(hot(&third).await, ["a", "b"]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_task_writes_at_intervals_and_what_a_tier_has_broken_is_learnt_anew() {
-        let setup = Setup::new();
-        let (cache, learner) = setup.process().await;
-        let _learning = learner.spawn();
-        read(&cache, "a", 3).await;
-        tokio::time::sleep(Duration::from_secs(61)).await;
-        let store = Store::new(Arc::clone(&setup.durable), "n").unwrap();
-        assert_eq!(store.load().await.unwrap().unwrap().keys[0].key, "a");
-
-        let key = cache_core::Namespace::new("n").unwrap().reserved("warming").key("hot-set");
-        let entry = cache_core::Entry::new(
-            bytes::Bytes::from_static(b"HOT1 garbage"),
-            cache_core::CodecId(0),
-            setup.clock.now(),
-            Ttl::fresh(Duration::from_secs(9_999)),
-        );
-        let condition = cache_core::Condition::Always;
-        let put = cache_core::Put { key: key.unwrap(), entry, condition };
-        setup.durable.put_many(&[put]).await.unwrap();
-        assert_eq!(learner.restore().await.unwrap_err().kind(), ErrorKind::Incompatible);
-        assert_eq!(learner.save().await.unwrap(), 1);
-        assert_eq!(learner.restore().await.unwrap(), 1);
-    }
-
-    #[tokio::test]
-    async fn what_a_market_opening_wants_is_known_before_it() {
-        let setup = Setup::new();
-        // ManualClock begins on Tuesday, 14 November 2023, at 22:13:20 UTC.
-        let (cache, learner) = setup.process().await;
-        for _day in 0..3 {
-            setup.clock.advance(Duration::from_secs(11 * 3_600 + 20 * 60));
-            read(&cache, "open", 40).await;
-            learner.listen();
-            setup.clock.advance(Duration::from_secs(12 * 3_600 + 40 * 60));
-            read(&cache, "night", 40).await;
-            learner.listen();
-        }
-        let ahead = |hours: u64| learner.seasonal(Duration::from_secs(hours * 3_600 + 20 * 60));
-        let first = ahead(11).candidates(10).await.unwrap();
-        assert_eq!(first[0].key, "open");
-        assert!(first.iter().all(|candidate| candidate.key != "night"), "{first:?}");
-        assert!(ahead(5).candidates(10).await.unwrap().is_empty(), "nobody reads then");
-    }
-
-    #[test]
-    fn a_setting_out_of_range_is_named() {
-        let default = LearnerConfig::default;
-        for (config, name) in [
-            (LearnerConfig { keys_max: 0, ..default() }, "keys_max"),
-            (LearnerConfig { half_life: Span::millis(5), ..default() }, "half_life"),
-            (LearnerConfig { kept_max: 20_000, ..default() }, "kept_max"),
-            (LearnerConfig { save_every: Span::millis(5), ..default() }, "save_every"),
-            (LearnerConfig { listen_every: Span::millis(5), ..default() }, "listen_every"),
-            (LearnerConfig { time_zone: "Mars".to_owned(), ..default() }, "Mars"),
-        ] {
-            let tap = ReadTap::new(1.0).unwrap();
-            let error = Learner::new(config, tap, Arc::new(ManualClock::new())).unwrap_err();
-            assert!(error.to_string().contains(name), "{error}");
-        }
-    }
-}
+mod tests;
