@@ -32,6 +32,7 @@ use crate::{
     load_limit::LoadLimit,
     stack::Stack,
     tags::{TAGS_MAX, TagMark, Tags},
+    tier::PutOutcome,
 };
 
 pub(super) struct Shared<V> {
@@ -174,11 +175,12 @@ impl<V: Send + Sync + 'static> Shared<V> {
         entry: &Entry,
         near_fence: Option<NearFence>,
         provenance: Provenance,
-    ) {
-        if let (Some(near), Some(near_fence)) = (&self.near, near_fence) {
-            let provenance = self.coherence.with_digest(provenance, entry);
-            near.fill(key, kept, entry, near_fence, provenance);
-        }
+    ) -> PutOutcome {
+        let (Some(near), Some(near_fence)) = (&self.near, near_fence) else {
+            return PutOutcome::Skipped;
+        };
+        let provenance = self.coherence.with_digest(provenance, entry);
+        near.fill(key, kept, entry, near_fence, provenance)
     }
 
     /// Decodes a stored entry; nothing, and a count of it, when the codec cannot.

@@ -3,6 +3,7 @@
 use super::{
     hit::{Hit, Origin},
     shared::Shared,
+    watch::Watches,
 };
 use crate::{
     access_log::{AccessLog, AccessOutcome, AccessRead},
@@ -14,11 +15,12 @@ use crate::{
 pub(super) struct Studies {
     log: Option<AccessLog>,
     curve: Option<CurveTracker>,
+    pub(super) watches: Watches,
 }
 
 impl Studies {
-    pub(super) const fn new(log: Option<AccessLog>, curve: Option<CurveTracker>) -> Self {
-        Self { log, curve }
+    pub(super) fn new(log: Option<AccessLog>, curve: Option<CurveTracker>) -> Self {
+        Self { log, curve, watches: Watches::default() }
     }
 }
 
@@ -26,7 +28,8 @@ impl<V: Send + Sync + 'static> Shared<V> {
     /// Notes a read that the near tier has answered, by a value or by the word that there is none.
     #[inline]
     pub(super) fn note_near(&self, text: &str, hit: Option<&Hit<V>>) {
-        let Studies { log, curve } = &self.studies;
+        let Studies { log, curve, watches } = &self.studies;
+        watches.note(text, hit.is_some());
         if let Some(log) = log {
             log.note(&self.namespace, text, || self.access(text, hit, AccessOutcome::Near));
         }
@@ -44,7 +47,8 @@ impl<V: Send + Sync + 'static> Shared<V> {
             Some(Origin::Load) => AccessOutcome::Load,
             None => AccessOutcome::Nothing,
         };
-        let Studies { log, curve } = &self.studies;
+        let Studies { log, curve, watches } = &self.studies;
+        watches.note(text, matches!(outcome, AccessOutcome::Near | AccessOutcome::Tier));
         if let Some(log) = log {
             log.note(&self.namespace, text, || self.access(text, hit, outcome));
         }
