@@ -31,11 +31,13 @@
 
 mod access;
 mod agenda;
+mod calendar;
 mod config;
 mod csv;
 mod files;
 #[cfg(feature = "http")]
 mod http;
+mod keys;
 mod market;
 mod outcome;
 mod plan;
@@ -47,10 +49,12 @@ mod source;
 mod source_error;
 mod warmer;
 
+pub use calendar::TradingHours;
 pub use config::WarmerConfig;
 pub use csv::{CsvConfig, CsvSource};
 #[cfg(feature = "http")]
 pub use http::{HttpConfig, HttpSource};
+pub use keys::{Budget, Candidate, FileKeys, KeySource, PlanCost, PresetKeys, SourceShare, Worth};
 pub use market::{DataKind, Group, SYMBOLS, Symbol};
 pub use plan::{PLAN_LEN_MAX, Plan};
 pub use report::{Failures, Report, WarmerStats};

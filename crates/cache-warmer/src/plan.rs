@@ -1,13 +1,21 @@
 //! What to warm, and what of it is due.
 
-use std::{collections::HashSet, ops::Range, path::Path, sync::Arc, time::Duration};
+use std::{collections::HashSet, fmt, ops::Range, path::Path, sync::Arc, time::Duration};
 
-use cache_core::{ByteSize, Error, ErrorKind, Hit, Namespace, Result};
+use cache_core::{ByteSize, Error, ErrorKind, Hit, Namespace, Result, Table};
 
-use crate::{config::WarmerConfig, files, market::SYMBOLS};
+use crate::{
+    config::WarmerConfig,
+    files,
+    keys::{self, Budget, KeySource, PlanCost, SourceShare, Worth},
+    market::SYMBOLS,
+};
 
 /// The most keys that a plan may name.
 pub const PLAN_LEN_MAX: usize = 1_000_000;
+
+/// How many keys are shown.
+const SHOWN_MAX: usize = 20;
 
 /// The largest file of keys.
 const FILE_LEN_MAX: ByteSize = ByteSize::mib(64);
@@ -23,9 +31,12 @@ const FILE_LEN_MAX: ByteSize = ByteSize::mib(64);
 /// assert_eq!(plan.keys()[..3], ["IBM", "AAPL", "MSFT"]);
 /// # Ok::<(), cache_core::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Plan {
     keys: Arc<[String]>,
+    /// By place, why a key is there; nothing for keys that somebody just named.
+    worth: Option<Arc<[Worth]>>,
+    shares: Arc<[SourceShare]>,
 }
 
 impl Plan {
@@ -43,7 +54,72 @@ impl Plan {
     /// The symbols of the market preset, [`SYMBOLS`].
     #[must_use]
     pub fn market() -> Self {
-        Self { keys: SYMBOLS.iter().map(|symbol| symbol.key.to_owned()).collect() }
+        Self::named(SYMBOLS.iter().map(|symbol| symbol.key.to_owned()).collect())
+    }
+
+    /// What `sources` name, ranked by value (expected hits × load cost / size) and cut at `budget`.
+    ///
+    /// A key that several sources name is there once, with the largest expectation and the source
+    /// that has it as its origin. A source that fails costs the plan its keys alone:
+    /// [`shares`](Self::shares) tells why.
+    ///
+    /// # Errors
+    ///
+    /// That of the first source, where all of them fail.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future gives the questions up.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cache_warmer::{Budget, DataKind, KeySource, Plan, PresetKeys};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> cache_core::Result<()> {
+    /// let preset: Arc<dyn KeySource> = Arc::new(PresetKeys::new(DataKind::Price));
+    /// let plan = Plan::from_sources(&[preset], Budget::keys(10)).await?;
+    /// assert_eq!((plan.len(), plan.keys()[0].as_str()), (10, "AAPL"));
+    /// assert_eq!(plan.cost().loads_an_hour, 3_600.0, "ten prices of 10 s each");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn from_sources(sources: &[Arc<dyn KeySource>], budget: Budget) -> Result<Self> {
+        let (ranked, shares) = keys::rank(sources, budget).await?;
+        let (keys, worth): (Vec<_>, Vec<_>) = ranked.into_iter().unzip();
+        Ok(Self { keys: keys.into(), worth: Some(worth.into()), shares: shares.into() })
+    }
+
+    fn named(keys: Arc<[String]>) -> Self {
+        Self { keys, worth: None, shares: Arc::default() }
+    }
+
+    /// Why the key at `place` is in the plan; nothing where it was just named.
+    #[must_use]
+    pub fn worth(&self, place: usize) -> Option<&Worth> {
+        self.worth.as_ref()?.get(place)
+    }
+
+    /// What became of the candidates of each source; none for keys that were just named.
+    #[must_use]
+    pub fn shares(&self) -> &[SourceShare] {
+        &self.shares
+    }
+
+    /// What the plan costs. Of keys that were just named only their number is known.
+    #[must_use]
+    pub fn cost(&self) -> PlanCost {
+        let start = PlanCost { keys: self.len(), ..PlanCost::default() };
+        self.worth.iter().flat_map(|worth| worth.iter()).fold(start, |cost, worth| PlanCost {
+            keys: cost.keys,
+            bytes: cost.bytes.saturating_add(worth.size),
+            load_time: cost.load_time.saturating_add(worth.load_cost),
+            loads_an_hour: cost.loads_an_hour
+                + worth.ttl.map_or(0.0, |ttl| 3_600.0 / ttl.fresh.as_secs_f64().max(0.001)),
+            expected_hits: cost.expected_hits + worth.expected_hits,
+        })
     }
 
     /// One key a line. Blank lines, blanks around keys, and lines that begin with `#` are left out.
@@ -75,7 +151,7 @@ impl Plan {
         Self::from_text(&text).map_err(|error| error.context(name))
     }
 
-    /// The keys of this plan, then those of `other`.
+    /// The keys of this plan, then those of `other`, as keys that were just named.
     ///
     /// # Errors
     ///
@@ -104,7 +180,12 @@ impl Plan {
 
     /// Some of its keys, by their places.
     pub(crate) fn pick(&self, places: &[usize]) -> Self {
-        Self { keys: places.iter().map(|place| self.keys[*place].clone()).collect() }
+        let worth = self.worth.as_ref();
+        Self {
+            keys: places.iter().map(|place| self.keys[*place].clone()).collect(),
+            worth: worth.map(|worth| places.iter().map(|place| worth[*place].clone()).collect()),
+            shares: Arc::clone(&self.shares),
+        }
     }
 
     /// The places of its keys, `len` at a time.
@@ -132,7 +213,44 @@ fn collect(keys: impl Iterator<Item = (String, String)>) -> Result<Plan> {
         known.insert(key.clone());
         unique.push(key);
     }
-    Ok(Plan { keys: unique.into() })
+    Ok(Plan::named(unique.into()))
+}
+
+/// A table: what the plan costs, which source named how much of it, and its first keys.
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let PlanCost { keys, bytes, load_time, loads_an_hour, expected_hits } = self.cost();
+        writeln!(f, "{keys} keys")?;
+        let Some(worth) = &self.worth else { return Ok(()) };
+        writeln!(
+            f,
+            "{}, {load_time:.1?} of loading, {loads_an_hour:.0} loads an hour to keep them, \
+             {expected_hits:.0} hits expected an hour",
+            ByteSize::bytes(bytes),
+        )?;
+        for SourceShare { name, candidates, planned, refused, error } in &*self.shares {
+            write!(f, "{name}: {planned} planned of {candidates} named")?;
+            if *refused > 0 {
+                write!(f, ", {refused} refused")?;
+            }
+            match error {
+                Some(error) => writeln!(f, "; it failed: {error}")?,
+                None => writeln!(f)?,
+            }
+        }
+        let mut table = Table::new(["key", "origin", "value", "hits/h", "load", "bytes"]);
+        for (key, worth) in self.keys.iter().zip(&**worth).take(SHOWN_MAX) {
+            table.row([
+                key.clone(),
+                worth.origin.to_string(),
+                format!("{:.3}", worth.value),
+                format!("{:.1}", worth.expected_hits),
+                format!("{:.1?}", worth.load_cost),
+                worth.size.to_string(),
+            ]);
+        }
+        write!(f, "{table}")
+    }
 }
 
 /// Where the value under a key is in its life.
@@ -157,6 +275,7 @@ impl Life {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::Candidate;
 
     #[test]
     fn a_plan_keeps_the_order_and_names_no_key_twice() {
@@ -194,6 +313,54 @@ mod tests {
         assert!(error.to_string().contains("keys.txt`, line 2: it is not UTF-8"), "{error}");
         std::fs::write(&path, "AAPL\n").unwrap();
         assert_eq!(Plan::from_file(&path).unwrap().keys(), ["AAPL"]);
+    }
+
+    #[derive(Debug)]
+    struct Known(&'static str, Result<Vec<Candidate>>);
+
+    #[async_trait::async_trait]
+    impl KeySource for Known {
+        fn name(&self) -> &str {
+            self.0
+        }
+
+        async fn candidates(&self, _max: usize) -> Result<Vec<Candidate>> {
+            self.1.clone()
+        }
+    }
+
+    #[tokio::test]
+    async fn sources_are_ranked_by_hits_times_load_cost_over_size() {
+        let ms = Duration::from_millis;
+        let log = vec![
+            Candidate::new("slow", 10.0).load_cost(ms(4_000)).size(1_024),
+            Candidate::new("large", 100.0).load_cost(ms(1_000)).size(102_400),
+            Candidate::new("both", 5.0).load_cost(ms(1_000)).size(1_024),
+        ];
+        let learned = vec![Candidate::new("both", 20.0), Candidate::new("", 9.0)];
+        let broken = Error::new(ErrorKind::Unavailable, "no server");
+        let sources: [Arc<dyn KeySource>; 3] = [
+            Arc::new(Known("log", Ok(log))),
+            Arc::new(Known("learned", Ok(learned))),
+            Arc::new(Known("sql", Err(broken))),
+        ];
+        let plan = Plan::from_sources(&sources, Budget::keys(3)).await.unwrap();
+        assert_eq!(plan.keys(), ["slow", "both", "large"]);
+        let both = plan.worth(1).unwrap();
+        assert_eq!((&*both.origin, both.expected_hits, both.value), ("learned", 20.0, 20.0));
+        assert_eq!(plan.worth(2).unwrap().value, 1.0);
+        let shares: Vec<_> =
+            plan.shares().iter().map(|share| (share.planned, share.refused)).collect();
+        assert_eq!(shares, [(2, 0), (1, 1), (0, 0)]);
+        let text = plan.to_string();
+        assert!(text.contains("no server") && text.contains("learned: 1 planned of 2"), "{text}");
+
+        let small = Plan::from_sources(&sources, Budget::keys(9).bytes(2_048)).await.unwrap();
+        assert_eq!(small.keys(), ["slow", "both"]);
+        assert_eq!(small.cost().load_time, ms(5_000));
+        let none = Plan::from_sources(&sources[2..], Budget::keys(9)).await.unwrap_err();
+        assert_eq!(none.kind(), ErrorKind::Unavailable);
+        assert_eq!(small.pick(&[1]).worth(0).unwrap().origin, both.origin);
     }
 
     #[test]
