@@ -31,6 +31,7 @@
 
 mod access;
 mod agenda;
+mod brake;
 mod calendar;
 mod config;
 mod csv;
@@ -40,6 +41,7 @@ mod http;
 mod keys;
 mod market;
 mod outcome;
+mod pace;
 mod plan;
 mod report;
 mod run;
@@ -50,14 +52,14 @@ mod source_error;
 mod warmer;
 
 pub use calendar::TradingHours;
-pub use config::WarmerConfig;
+pub use config::{Ahead, WarmerConfig};
 pub use csv::{CsvConfig, CsvSource};
 #[cfg(feature = "http")]
 pub use http::{HttpConfig, HttpSource};
 pub use keys::{Budget, Candidate, FileKeys, KeySource, PlanCost, PresetKeys, SourceShare, Worth};
 pub use market::{DataKind, Group, SYMBOLS, Symbol};
 pub use plan::{PLAN_LEN_MAX, Plan};
-pub use report::{Failures, Report, WarmerStats};
+pub use report::{Failures, Payoff, Report, WarmerStats};
 pub use schedule::Schedule;
 pub use source::{Answer, Source, load_each};
 pub use source_error::{SourceError, SourceErrorKind};

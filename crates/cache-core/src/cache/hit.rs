@@ -138,6 +138,13 @@ impl<V> Hit<V> {
         self.version
     }
 
+    /// What it takes in a near tier, in bytes, with its key; 0 where it is kept nowhere, and for a
+    /// hit of the near tier itself.
+    #[must_use]
+    pub const fn weight(&self) -> u32 {
+        self.weight
+    }
+
     /// Whether the cache did not keep it, because its key was changed during its load, or a newer
     /// version is known: the next reader gets another value.
     #[must_use]
