@@ -35,10 +35,13 @@ mod brake;
 mod calendar;
 mod config;
 mod csv;
+mod cursor;
 mod files;
 #[cfg(feature = "http")]
 mod http;
+mod job;
 mod keys;
+mod leader;
 mod market;
 mod outcome;
 mod pace;
@@ -54,8 +57,10 @@ mod warmer;
 pub use calendar::TradingHours;
 pub use config::{Ahead, WarmerConfig};
 pub use csv::{CsvConfig, CsvSource};
+pub use cursor::{JobState, Stage};
 #[cfg(feature = "http")]
 pub use http::{HttpConfig, HttpSource};
+pub use job::{Job, JobEnd, Start};
 pub use keys::{Budget, Candidate, FileKeys, KeySource, PlanCost, PresetKeys, SourceShare, Worth};
 pub use market::{DataKind, Group, SYMBOLS, Symbol};
 pub use plan::{PLAN_LEN_MAX, Plan};

@@ -121,6 +121,20 @@ impl Report {
         self.took(self.duration() + later.duration());
     }
 
+    /// This one and then `later`, of the same plan: it is not planned twice.
+    pub(crate) fn with(&self, later: &Self) -> Self {
+        let mut sum = self.clone();
+        sum.merge_keys(later);
+        sum
+    }
+
+    /// Adds what a later part of the same run did.
+    pub(crate) fn merge_keys(&mut self, later: &Self) {
+        let planned = self.planned;
+        self.merge(later);
+        self.planned = planned;
+    }
+
     /// Counts what became of a key.
     pub(crate) fn count(&mut self, key: &str, outcome: &Outcome) {
         match outcome {

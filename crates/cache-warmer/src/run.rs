@@ -57,12 +57,18 @@ enum Part {
 }
 
 impl<V: Send + Sync + 'static> Runner<V> {
-    /// Settles every key of `plan`. Once `stop` is cancelled no further load is started.
+    /// The time of one run.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        self.config.deadline.map(|deadline| deadline.0)
+    }
+
+    /// Settles every key of `plan`, within `deadline`. Once `stop` is cancelled no further load is started.
     pub(crate) async fn run(
         &self,
         plan: &Plan,
         mode: Mode,
         stop: &CancellationToken,
+        deadline: Option<Duration>,
         on_settled: OnSettled<'_>,
     ) -> Report {
         let started = std::time::Instant::now();
@@ -80,8 +86,7 @@ impl<V: Send + Sync + 'static> Runner<V> {
                 tally.note(&settled);
             }
         };
-        let deadline = self.config.deadline.map_or(Duration::MAX, |deadline| deadline.0);
-        if tokio::time::timeout(deadline, work).await.is_err() {
+        if tokio::time::timeout(deadline.unwrap_or(Duration::MAX), work).await.is_err() {
             // The loads that are under way are given up here alone: they still fill the cache.
             tally.note_late();
         }

@@ -119,7 +119,8 @@ async fn run<V: Send + Sync + 'static>(
             let _ = tell.send((due[*place], outcome.clone()));
         }
     };
-    runner.run(&plan.pick(&due), Mode::Due, stop, &mut on_settled).await;
+    let part = plan.pick(&due);
+    runner.run(&part, Mode::Due, stop, runner.deadline(), &mut on_settled).await;
 }
 
 async fn sleep_until(moment: Option<Instant>) {

@@ -89,7 +89,9 @@ impl<V: Send + Sync + 'static> Warmer<V> {
     /// As `warm`.
     pub async fn warm_with(&self, plan: &Plan, mode: Mode, progress: &dyn Progress) -> Report {
         let never = CancellationToken::new();
-        self.0.run(plan, mode, &never, &mut |_, so_far| progress.advanced(so_far)).await
+        let deadline = self.0.deadline();
+        let mut on_settled = |_: &[_], so_far: &Report| progress.advanced(so_far);
+        self.0.run(plan, mode, &never, deadline, &mut on_settled).await
     }
 
     /// Warms what is due of `plan` once, unless `cache_warming_enabled` is off.
@@ -127,6 +129,10 @@ impl<V: Send + Sync + 'static> Warmer<V> {
         let watch = self.0.watch.lock().clone();
         stats.payoff = watch.map(|watch| Payoff::new(watch.total(), stats.total.source_calls));
         stats
+    }
+
+    pub(crate) const fn runner(&self) -> &Arc<Runner<V>> {
+        &self.0
     }
 
     /// Counts from now on what readers make of the keys of `plan`, in place of those of an earlier
