@@ -22,6 +22,7 @@ mod load_limit;
 mod memory;
 mod pressure;
 mod priority;
+mod read_tap;
 mod stack;
 mod stats;
 mod sync;
@@ -29,6 +30,7 @@ mod tags;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 mod tier;
+mod ttl_rule;
 mod units;
 pub mod wire;
 
@@ -68,6 +70,7 @@ pub use pressure::{
     MemoryPressure, Pressure, PressureConfig, PressureGauge, PressureStats, ProcessMemory, Shrink,
 };
 pub use priority::EvictionPriority;
+pub use read_tap::{ReadTap, TappedRead};
 pub use stack::{Copied, Found, Stack};
 pub use stats::{CacheStats, LatencyHistogram, LatencySummary, OperationStats, Table, TierStats};
 pub use tags::{TAG_LEN_MAX, TAGS_MAX, TagMark, TagQuery, Tags, generation_key, horizon_key};
@@ -75,4 +78,5 @@ pub use tier::{
     Condition, Durability, Evictions, Lookup, Put, PutOutcome, Removal, Scope, Tier, TierExt,
     TierInfo, Usage, check_batch,
 };
+pub use ttl_rule::{AdaptiveTtl, AdaptiveTtlStats, LoadSeen, TtlRule};
 pub use units::{ByteSize, ServerUrl, Span};

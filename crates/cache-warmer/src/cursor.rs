@@ -1,6 +1,6 @@
 //! How far a job has come, kept where every process and the next one finds it.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use cache_core::{
     Clock, CodecId, Condition, Entry, Error, ErrorKind, EvictionPriority, Key, Put, PutOutcome,
@@ -47,6 +47,25 @@ pub struct JobState {
     pub at_ms: u64,
     /// What became of the settled keys.
     pub report: Report,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Running => "running, or its process has died",
+            Self::Stopped => "stopped, and can be resumed",
+            Self::Done => "done",
+        })
+    }
+}
+
+impl fmt::Display for JobState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, stage, settled, leaders, report, .. } = self;
+        let planned = report.planned;
+        writeln!(f, "{name}: {stage}; {settled} of {planned} keys, by {leaders} processes")?;
+        write!(f, "{report}")
+    }
 }
 
 /// Where the state of one job is kept, and in which order it may be written.

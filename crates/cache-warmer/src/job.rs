@@ -216,7 +216,8 @@ impl<V: Send + Sync + 'static> Warmer<V> {
     /// # Errors
     ///
     /// [`ErrorKind::Config`] when a job to be resumed has changed; else what the store says when
-    /// the place cannot be read at the beginning. A store that fails later has the job go on.
+    /// the place cannot be read at the beginning. A store that does not take the place has the job
+    /// go on without.
     ///
     /// # Cancel safety
     ///
@@ -313,7 +314,7 @@ impl<V: Send + Sync + 'static> Runner<V> {
         state.leaders += 1;
         state.stage = Stage::Running;
         state.report.planned = job.plan.len() as u64;
-        if !job.cursor.write(&state).await? {
+        if !keep(job, &state).await {
             return Ok(Led::Lost);
         }
         let events = self.cache.events();

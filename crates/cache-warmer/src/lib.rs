@@ -42,7 +42,9 @@ mod http;
 mod job;
 mod keys;
 mod leader;
+mod learn;
 mod market;
+mod market_ttl;
 mod outcome;
 mod pace;
 mod plan;
@@ -62,7 +64,12 @@ pub use cursor::{JobState, Stage};
 pub use http::{HttpConfig, HttpSource};
 pub use job::{Job, JobEnd, Start};
 pub use keys::{Budget, Candidate, FileKeys, KeySource, PlanCost, PresetKeys, SourceShare, Worth};
+pub use learn::{
+    About, Foreseen, HotKey, HotKeys, Learner, LearnerConfig, Learning, Predictor, PredictorConfig,
+    PredictorStats,
+};
 pub use market::{DataKind, Group, SYMBOLS, Symbol};
+pub use market_ttl::MarketTtl;
 pub use plan::{PLAN_LEN_MAX, Plan};
 pub use report::{Failures, Payoff, Report, WarmerStats};
 pub use schedule::Schedule;

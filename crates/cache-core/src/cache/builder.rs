@@ -31,8 +31,10 @@ use crate::{
     live_curve::{CurveTracker, LiveCurve},
     load_limit::{LoadLimit, LoadLimitConfig},
     memory::MemoryTier,
+    read_tap::ReadTap,
     stack::Stack,
     tier::Tier,
+    ttl_rule::TtlRule,
     units::ByteSize,
 };
 
@@ -78,6 +80,8 @@ impl<V: Send + Sync + 'static> Cache<V> {
             cut_after: Duration::from_secs(1),
             access_log: None,
             live_curve: None,
+            read_tap: None,
+            ttl_rule: None,
         }
     }
 }
@@ -125,6 +129,8 @@ pub struct Builder<V> {
     cut_after: Duration,
     access_log: Option<AccessLog>,
     live_curve: Option<LiveCurve>,
+    read_tap: Option<ReadTap>,
+    ttl_rule: Option<Arc<dyn TtlRule>>,
 }
 
 impl<V: Send + Sync + 'static> Builder<V> {
@@ -281,6 +287,18 @@ impl<V: Send + Sync + 'static> Builder<V> {
         Self { live_curve: Some(settings), ..self }
     }
 
+    /// Has a tap hear a sample of the cache's reads, for who learns from them.
+    pub fn read_tap(self, tap: ReadTap) -> Self {
+        Self { read_tap: Some(tap), ..self }
+    }
+
+    /// Has `rule` decide how long a loaded value is fresh, such as an
+    /// [`AdaptiveTtl`](crate::AdaptiveTtl). What its [`Item`](crate::Item) says goes before it; what
+    /// is inserted has the cache's `ttl`.
+    pub fn ttl_rule(self, rule: impl TtlRule) -> Self {
+        Self { ttl_rule: Some(Arc::new(rule)), ..self }
+    }
+
     /// Another clock: a [`ManualClock`](crate::ManualClock) in tests. Give the tiers the same one.
     pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock: Some(clock), ..self }
@@ -369,10 +387,11 @@ impl<V: Send + Sync + 'static> Builder<V> {
             cluster,
             events,
             auditor: RwLock::default(),
-            studies: Studies::new(self.access_log, curve),
+            studies: Studies::new(self.access_log, curve, self.read_tap),
             flights: Flights::new(),
             metrics: Metrics::default(),
             policy,
+            ttl_rule: self.ttl_rule,
             load_limit: self.load_limit.unwrap_or_else(|| LoadLimit::new(LOAD_LIMIT)),
             dice: Dice::new(self.seed),
             fence_retention,

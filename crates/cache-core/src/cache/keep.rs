@@ -90,6 +90,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
         }
         match self.entry(&value, &terms, birth) {
             Ok(entry) => {
+                let entry = self.timed(&candidate.key, entry, &terms);
                 let (times, weight) = (Times::of(&entry), near::weight(&candidate.key, &entry));
                 fills.push(Fill { place: 0, candidate, kept: Some(Arc::clone(&value)), entry });
                 self.loaded(value, times, version, birth).weighing(weight)
@@ -101,7 +102,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
         }
     }
 
-    /// Keeps the previous value for as long again as it was at first.
+    /// Keeps the previous value for as long again as it was at first, or as the cache's rule says.
     fn keep_on(
         &self,
         candidate: Candidate<V>,
@@ -120,6 +121,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
         let tags = tags_of(&tags)?;
         let (times, weight) = match self.encode(&value, previous.ttl(), version, tags, birth) {
             Ok(entry) => {
+                let entry = self.timed_on(&candidate.key, entry);
                 let (times, weight) = (Times::of(&entry), near::weight(&candidate.key, &entry));
                 fills.push(Fill { place: 0, candidate, kept: Some(Arc::clone(&value)), entry });
                 (times, weight)

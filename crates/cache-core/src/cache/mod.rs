@@ -24,6 +24,7 @@ mod shared;
 mod studies;
 mod survey;
 mod tag_book;
+mod timing;
 mod watch;
 mod write;
 

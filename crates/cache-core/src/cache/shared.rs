@@ -33,6 +33,7 @@ use crate::{
     stack::Stack,
     tags::{TAGS_MAX, TagMark, Tags},
     tier::PutOutcome,
+    ttl_rule::TtlRule,
 };
 
 pub(super) struct Shared<V> {
@@ -55,6 +56,7 @@ pub(super) struct Shared<V> {
     pub(super) flights: Flights<V>,
     pub(super) metrics: Metrics,
     pub(super) policy: Policy,
+    pub(super) ttl_rule: Option<Arc<dyn TtlRule>>,
     pub(super) load_limit: LoadLimit,
     pub(super) dice: Dice,
     /// For how long every tier remembers its fences.

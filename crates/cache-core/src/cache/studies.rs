@@ -1,4 +1,4 @@
-//! Who hears of reads to learn from them: the access log and the live curve.
+//! Who hears of reads to learn from them: the access log, the live curve and the tap.
 
 use super::{
     hit::{Hit, Origin},
@@ -8,6 +8,7 @@ use super::{
 use crate::{
     access_log::{AccessLog, AccessOutcome, AccessRead},
     live_curve::{CurveStats, CurveTracker},
+    read_tap::ReadTap,
 };
 
 /// Those who study a cache's reads. Where there is none, a read pays for looking whether there is.
@@ -15,12 +16,17 @@ use crate::{
 pub(super) struct Studies {
     log: Option<AccessLog>,
     curve: Option<CurveTracker>,
+    tap: Option<ReadTap>,
     pub(super) watches: Watches,
 }
 
 impl Studies {
-    pub(super) fn new(log: Option<AccessLog>, curve: Option<CurveTracker>) -> Self {
-        Self { log, curve, watches: Watches::default() }
+    pub(super) fn new(
+        log: Option<AccessLog>,
+        curve: Option<CurveTracker>,
+        tap: Option<ReadTap>,
+    ) -> Self {
+        Self { log, curve, tap, watches: Watches::default() }
     }
 }
 
@@ -28,10 +34,13 @@ impl<V: Send + Sync + 'static> Shared<V> {
     /// Notes a read that the near tier has answered, by a value or by the word that there is none.
     #[inline]
     pub(super) fn note_near(&self, text: &str, hit: Option<&Hit<V>>) {
-        let Studies { log, curve, watches } = &self.studies;
+        let Studies { log, curve, tap, watches } = &self.studies;
         watches.note(text, hit.is_some());
         if let Some(log) = log {
             log.note(&self.namespace, text, || self.access(text, hit, AccessOutcome::Near));
+        }
+        if let Some(tap) = tap {
+            tap.note(text, || self.access(text, hit, AccessOutcome::Near));
         }
         if let Some(curve) = curve {
             curve.note(text, || self.weight(text, hit), || self.metrics.reads());
@@ -47,10 +56,13 @@ impl<V: Send + Sync + 'static> Shared<V> {
             Some(Origin::Load) => AccessOutcome::Load,
             None => AccessOutcome::Nothing,
         };
-        let Studies { log, curve, watches } = &self.studies;
+        let Studies { log, curve, tap, watches } = &self.studies;
         watches.note(text, matches!(outcome, AccessOutcome::Near | AccessOutcome::Tier));
         if let Some(log) = log {
             log.note(&self.namespace, text, || self.access(text, hit, outcome));
+        }
+        if let Some(tap) = tap {
+            tap.note(text, || self.access(text, hit, outcome));
         }
         if let Some(curve) = curve {
             curve.note(text, || self.weight(text, hit), || self.metrics.reads());

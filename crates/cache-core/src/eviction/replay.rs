@@ -73,6 +73,12 @@ impl Replay {
         true
     }
 
+    /// Whether the key is there. It is no read.
+    #[must_use]
+    pub fn contains(&self, key: u64) -> bool {
+        self.slots.contains_key(&key)
+    }
+
     /// Removes the key, and says whether it was there.
     pub fn remove(&mut self, key: u64) -> bool {
         let Some(slot) = self.slots.get(&key).copied() else { return false };
