@@ -26,6 +26,8 @@ pub(crate) struct Agenda {
     taken_at: Option<Instant>,
     /// Keys that are not in a run.
     queue: BTreeSet<(Instant, usize)>,
+    /// When each key is or was due last.
+    due_at: Vec<Instant>,
     /// How often each key has failed in a row.
     failures: Vec<u32>,
 }
@@ -40,6 +42,7 @@ impl Agenda {
             gap,
             taken_at: None,
             queue: (0..len).map(|place| (now, place)).collect(),
+            due_at: vec![now; len],
             failures: vec![0; len],
         }
     }
@@ -66,10 +69,10 @@ impl Agenda {
 
     /// Has a key that is in no run be due at `now`.
     pub(crate) fn hurry(&mut self, place: usize, now: Instant) {
-        let known = self.queue.iter().find(|(_, queued)| *queued == place).copied();
-        if let Some(known) = known.filter(|(due_at, _)| *due_at > now) {
-            self.queue.remove(&known);
+        let due_at = self.due_at[place];
+        if due_at > now && self.queue.remove(&(due_at, place)) {
             self.queue.insert((now, place));
+            self.due_at[place] = now;
         }
     }
 
@@ -94,7 +97,8 @@ impl Agenda {
                 now + self.interval
             }
         };
-        self.queue.insert((due_at.min(now + self.interval), place));
+        self.due_at[place] = due_at.min(now + self.interval);
+        self.queue.insert((self.due_at[place], place));
     }
 }
 
@@ -169,6 +173,21 @@ mod tests {
         assert_eq!(agenda.wakes_at(), Some(after_secs(start, 300)));
         assert_eq!(agenda.take(after_secs(start, 299)), [0usize; 0]);
         assert_eq!(agenda.take(after_secs(start, 300)), [0, 1]);
+    }
+
+    #[tokio::test]
+    async fn a_key_that_was_changed_is_due_at_once_unless_it_is_in_a_run() {
+        let start = Instant::now();
+        let mut agenda = Agenda::new(2, &WarmerConfig::default(), start);
+        assert_eq!(agenda.take(start), [0, 1]);
+        agenda.settle(1, &Outcome::MissingAtSource, start);
+        let later = after_secs(start, 10);
+        agenda.hurry(0, later);
+        agenda.hurry(1, later);
+        assert_eq!(agenda.take(later), [1]);
+        agenda.settle(1, &Outcome::MissingAtSource, later);
+        agenda.settle(0, &Outcome::MissingAtSource, later);
+        assert_eq!(agenda.take(after_secs(later, 300)), [0, 1], "each is there once");
     }
 
     #[tokio::test]

@@ -4,7 +4,6 @@ use std::{future::Future, hash::Hasher, pin::pin, sync::Arc, time::Duration};
 
 use cache_core::{Clock, Error, ErrorKind, Event, Leases, Namespace, Result, Tier};
 use futures::future::{Either, select};
-use rand::Rng;
 use siphasher::sip::SipHasher13;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -137,6 +136,10 @@ impl Job {
         &self.name
     }
 
+    pub(crate) const fn clock(&self) -> &Arc<dyn Clock> {
+        &self.cursor.clock
+    }
+
     /// Its keys.
     #[must_use]
     pub const fn plan(&self) -> &Plan {
@@ -250,11 +253,9 @@ impl<V: Send + Sync + 'static> Runner<V> {
         stop: &CancellationToken,
         progress: &dyn Progress,
     ) -> Result<JobEnd> {
-        let jitter = self.config.start_jitter.0;
-        if !jitter.is_zero() && start == Start::Join {
-            let pause = rand::rng().random_range(Duration::ZERO..=jitter);
+        if start == Start::Join {
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                () = self.pause_at_start() => {}
                 () = stop.cancelled() => {}
             }
         }

@@ -13,6 +13,7 @@ use std::{
 use cache_core::{Cache, Hit, Item, LoadError, Origin, ReadWatch};
 use futures::{Stream, StreamExt, stream};
 use parking_lot::Mutex;
+use rand::Rng;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -57,6 +58,15 @@ enum Part {
 }
 
 impl<V: Send + Sync + 'static> Runner<V> {
+    /// Waits for a random part of the jitter.
+    pub(crate) async fn pause_at_start(&self) {
+        let jitter = self.config.start_jitter.0;
+        if !jitter.is_zero() {
+            let pause = rand::rng().random_range(Duration::ZERO..=jitter);
+            tokio::time::sleep(pause).await;
+        }
+    }
+
     /// The time of one run.
     pub(crate) fn deadline(&self) -> Option<Duration> {
         self.config.deadline.map(|deadline| deadline.0)

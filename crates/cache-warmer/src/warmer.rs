@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use cache_core::{Cache, Result};
+use cache_core::{Cache, Log, Result};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -119,7 +119,19 @@ impl<V: Send + Sync + 'static> Warmer<V> {
     #[must_use = "a dropped schedule ends"]
     pub fn spawn_schedule(&self, plan: &Plan) -> Option<Schedule> {
         let enabled = self.0.config.cache_warming_enabled;
-        enabled.then(|| Schedule::spawn(Arc::clone(&self.0), plan.clone()))
+        enabled.then(|| Schedule::spawn(Arc::clone(&self.0), plan.clone(), None))
+    }
+
+    /// As [`spawn_schedule`](Self::spawn_schedule), and loads a key of the plan anew as soon as `log`
+    /// tells that it was changed, if it is one that is read: the next reader finds the new value.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    #[must_use = "a dropped schedule ends"]
+    pub fn spawn_schedule_with(&self, plan: &Plan, log: Arc<dyn Log>) -> Option<Schedule> {
+        let enabled = self.0.config.cache_warming_enabled;
+        enabled.then(|| Schedule::spawn(Arc::clone(&self.0), plan.clone(), Some(log)))
     }
 
     /// What all runs of this warmer and its clones did so far.
