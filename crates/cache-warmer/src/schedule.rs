@@ -37,6 +37,9 @@ const CHANGED_MAX: usize = 10_000;
 const LOG_WAIT: Duration = Duration::from_secs(1);
 const LOG_RETRY: Duration = Duration::from_secs(1);
 
+/// What is so far away that it does not come: 30 years.
+const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
 /// A task that keeps a plan warm, see [`spawn_schedule`](crate::Warmer::spawn_schedule).
 ///
 /// Dropped, it ends at once: what is being loaded still fills the cache, and nothing more is begun.
@@ -75,7 +78,8 @@ impl Schedule {
     /// no service from starting.
     #[must_use]
     pub fn readiness(&self, deadline: Duration) -> Readiness {
-        let until = self.first.began + deadline;
+        let began = self.first.began;
+        let until = began.checked_add(deadline).unwrap_or(began + FAR);
         Readiness { first: Arc::clone(&self.first), warmed: self.warmed.clone(), until }
     }
 
