@@ -170,7 +170,7 @@ impl Client {
             match read {
                 Ok(Some(hit)) => self.loaded(begin, *key, Ok(hit)),
                 Ok(None) => {
-                    self.wrong(begin, &format!("the source has k{key}, and did not say so"))
+                    self.wrong(begin, &format!("the source has k{key}, and did not say so"));
                 }
                 Err(error) => self.loaded(begin, *key, Err(error)),
             }

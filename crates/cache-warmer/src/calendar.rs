@@ -109,25 +109,25 @@ impl TradingHours {
     /// The next opening or close after `at`; nothing where there is none within 400 days.
     #[must_use]
     pub fn next_change(&self, at: Timestamp) -> Option<Timestamp> {
-        self.next(at, [self.open, self.close].into_iter())
+        self.next(at, &[self.open, self.close])
     }
 
     /// The next opening after `at`; nothing where there is none within 400 days.
     #[must_use]
     pub fn next_open(&self, at: Timestamp) -> Option<Timestamp> {
-        self.next(at, [self.open].into_iter())
+        self.next(at, &[self.open])
     }
 
-    fn next(&self, at: Timestamp, times: impl Iterator<Item = Time> + Clone) -> Option<Timestamp> {
+    fn next(&self, at: Timestamp, times: &[Time]) -> Option<Timestamp> {
         let today = local(&self.zone, at).date();
         let days = today.series(jiff::Span::new().days(1)).take(DAYS_AHEAD);
-        let moments = days.filter(|day| self.trades_on(*day)).flat_map(|day| {
+        let mut moments = days.filter(|day| self.trades_on(*day)).flat_map(|day| {
             let zone = &self.zone;
-            times.clone().filter_map(move |time| {
-                zone.to_zoned(day.to_datetime(time)).ok().map(|zoned| timestamp(&zoned))
+            times.iter().filter_map(move |time| {
+                zone.to_zoned(day.to_datetime(*time)).ok().map(|zoned| timestamp(&zoned))
             })
         });
-        moments.into_iter().find(|moment| *moment > at)
+        moments.find(|moment| *moment > at)
     }
 
     fn trades_on(&self, day: Date) -> bool {

@@ -28,17 +28,17 @@ impl Tiers {
             .without_near()
             .clock(self.clock.clone());
         let builder = tiers.iter().fold(builder, |builder, tier| builder.tier((*tier).clone()));
-        builder.build().unwrap()
+        builder.build().expect("the settings are fine")
     }
 }
 
 fn keys(count: usize) -> Plan {
-    Plan::new((0..count).map(|i| format!("k{i}"))).unwrap()
+    Plan::new((0..count).map(|i| format!("k{i}"))).expect("valid keys")
 }
 
 fn warmer(cache: &Cache<String>, source: &Arc<Fake>) -> Warmer<String> {
     let shared = Arc::clone(source) as Arc<dyn Source<String>>;
-    Warmer::new(cache.clone(), shared, WarmerConfig::default()).unwrap()
+    Warmer::new(cache.clone(), shared, WarmerConfig::default()).expect("the settings are fine")
 }
 
 #[tokio::test(start_paused = true)]

@@ -28,16 +28,18 @@ impl Cluster {
             .clock(self.clock.clone())
             .tier(self.store.clone())
             .build()
-            .unwrap();
+            .expect("the settings are fine");
         let source = Arc::clone(&self.source) as Arc<dyn Source<String>>;
         let config = WarmerConfig { concurrency: 2, ..WarmerConfig::default() };
-        Warmer::new(cache, source, config).unwrap()
+        Warmer::new(cache, source, config).expect("the settings are fine")
     }
 
     fn job(&self, plan: &Plan) -> Job {
-        let namespace = Namespace::new("price").unwrap();
+        let namespace = Namespace::new("price").expect("the settings are fine");
         let store = Arc::clone(&self.store) as Arc<dyn Tier>;
-        Job::new(&namespace, "all", plan.clone(), store, self.clock.clone()).unwrap().chunk_len(10)
+        Job::new(&namespace, "all", plan.clone(), store, self.clock.clone())
+            .expect("the settings are fine")
+            .chunk_len(10)
     }
 
     fn loads(&self, plan: &Plan) -> Vec<usize> {
@@ -46,7 +48,7 @@ impl Cluster {
 }
 
 fn hundred() -> Plan {
-    Plan::new((0..100).map(|i| format!("k{i}"))).unwrap()
+    Plan::new((0..100).map(|i| format!("k{i}"))).expect("the settings are fine")
 }
 
 fn quiet(_: &Report) {}
