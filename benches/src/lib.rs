@@ -8,6 +8,7 @@ pub mod loopback;
 pub mod market;
 pub mod popularity;
 pub mod processes;
+pub mod refill;
 pub mod report;
 pub mod scenario;
 pub mod seed_system;

@@ -103,6 +103,10 @@ pub(crate) struct WarmConfig {
     pub(crate) refresh_ahead: Option<Span>,
     /// How long one run may take.
     pub(crate) deadline: Option<Span>,
+    /// How many keys a second the source is asked for at most.
+    pub(crate) keys_per_s_max: Option<f64>,
+    /// How much live reads of the tiers may slow down before warming does.
+    pub(crate) live_slowdown_max: Option<f64>,
 }
 
 /// Where a configuration was found.

@@ -19,6 +19,8 @@ pub(crate) enum Exit {
     Tier = 4,
     /// Anything else.
     Other = 5,
+    /// It was stopped before its end, and can be resumed.
+    Stopped = 6,
 }
 
 /// The exit codes as the help explains them.
@@ -30,7 +32,8 @@ Exit codes:
   2  bad input: an argument, a key or a value
   3  the configuration cannot be used
   4  a tier or a source cannot be reached or failed, or `doctor` found a fault
-  5  anything else";
+  5  anything else
+  6  stopped before its end; `warm --resume` goes on";
 
 impl Exit {
     /// The code of a command that failed with `error`: that of the first cause that has one.

@@ -156,6 +156,36 @@ events! {
         /// What was read.
         gauge: Arc<str>,
     };
+    /// A warming run has begun, or goes on where another process left it.
+    info WarmingBegan as "warming_began" {
+        /// Which: the name of its plan.
+        plan: Arc<str>,
+        /// How many keys it has.
+        keys: usize,
+        /// How many of them were done before.
+        done: usize,
+    };
+    /// A warming run has ended.
+    info WarmingEnded as "warming_ended" {
+        /// Which: the name of its plan.
+        plan: Arc<str>,
+        /// How many keys were loaded or copied.
+        warmed: u64,
+        /// How many failed.
+        failed: u64,
+    };
+    /// Another process leads the warming run now: this one stops.
+    warn WarmingLost as "warming_lost" {
+        /// Which: the name of its plan.
+        plan: Arc<str>,
+    };
+    /// Warming was slowed down, because the source or live reads suffer.
+    info WarmingSlowed as "warming_slowed" {
+        /// Calls of the source at the same time from now on, in hundredths.
+        percent_of_a_call: u64,
+        /// What was noticed.
+        reason: Arc<str>,
+    };
     /// Two tiers, or a tier and the source, disagreed about a key.
     warn Inconsistent as "inconsistent" {
         /// Which.

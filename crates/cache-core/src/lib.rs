@@ -45,7 +45,7 @@ pub use audit::{
 pub use bus::{Author, Change, Log, MemoryLog, Notice, Page, Position};
 pub use cache::{
     Builder, Cache, FLIGHTS_MAX, Freshness, Hit, Item, LoadError, Loaded, NearEngine, Origin,
-    Policy, Previous, Read, Reply, Session, SourceError, WhenCut,
+    Policy, Previous, Read, ReadWatch, Reply, Session, SourceError, WatchedReads, WhenCut,
 };
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 #[cfg(feature = "postcard")]
@@ -74,7 +74,7 @@ pub use pressure::{
 pub use priority::EvictionPriority;
 pub use read_notes::{ReadNote, ReadNotes};
 pub use read_tap::{ReadTap, TappedRead};
-pub use stack::{Found, Stack};
+pub use stack::{Copied, Found, Stack};
 pub use stats::{CacheStats, LatencyHistogram, LatencySummary, OperationStats, Table, TierStats};
 pub use tags::{TAG_LEN_MAX, TAGS_MAX, TagMark, TagQuery, Tags, generation_key, horizon_key};
 pub use tier::{

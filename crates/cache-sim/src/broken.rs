@@ -34,11 +34,14 @@ pub enum Defect {
     LossyLog,
     /// The tags of what was loaded are read when it is kept, not when its load began.
     LateTags,
+    /// What is copied from one tier to another replaces what is there, whatever has happened since
+    /// it was read.
+    UncheckedCopy,
 }
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::NoFence,
         Self::NoTombstone,
         Self::LateFence,
@@ -49,6 +52,7 @@ impl Defect {
         Self::EarlyAnswer,
         Self::LossyLog,
         Self::LateTags,
+        Self::UncheckedCopy,
     ];
 
     /// Its name on the command line.
@@ -65,6 +69,7 @@ impl Defect {
             Self::EarlyAnswer => "early-answer",
             Self::LossyLog => "lossy-log",
             Self::LateTags => "late-tags",
+            Self::UncheckedCopy => "unchecked-copy",
         }
     }
 
@@ -101,7 +106,7 @@ pub fn build_in(
             | Defect::LossyLog
             | Defect::LateTags),
         ) => Arc::new(Broken::new(defect, clock, tier)),
-        Some(Defect::NoTombstone | Defect::UnnoticedLoss) | None => tier,
+        Some(Defect::NoTombstone | Defect::UnnoticedLoss | Defect::UncheckedCopy) | None => tier,
     }
 }
 

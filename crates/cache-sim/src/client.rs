@@ -2,10 +2,11 @@
 
 use std::{collections::HashMap, fmt::Debug, sync::Arc};
 
-use cache_core::{Error, Hit, Item, LoadError, Origin, Version};
+use cache_core::{Condition, Error, Hit, Item, Key, LoadError, Origin, Put, Version};
 use rand::{Rng, rngs::SmallRng};
 
 use crate::{
+    broken::Defect,
     moment::{Moment, millis},
     oracle::{Answer, ChangeId, From, OperationId, Outcome, What},
     plan::Plan,
@@ -60,10 +61,12 @@ impl Client {
     async fn act(&mut self) {
         let plan = self.world().plan();
         let (inserts, clears, versions) = (plan.inserts, plan.clears, plan.versions);
-        let tags = plan.tags;
+        let (tags, tiers) = (plan.tags, plan.tiers);
         let key = self.rng.random_range(0..plan.keys);
         match self.rng.random_range(0..100) {
             0..=39 => self.get_or_load(key).await,
+            40..=41 if tiers > 1 => self.copy().await,
+            42..=43 => self.warm().await,
             40..=54 => self.get(key).await,
             55..=62 => self.get_many_or_load().await,
             63..=67 => self.refresh(key).await,
@@ -121,15 +124,7 @@ impl Client {
         let keys: Vec<u32> = (0..self.world().plan().keys).collect();
         let begin = self.begins(|| format!("get_many_or_load {keys:?}"));
         let names: Vec<String> = keys.iter().map(|&key| name(key)).collect();
-        let (cache, process) = (self.process.cache.clone(), Arc::clone(&self.process));
-        let loader = move |asked: Vec<String>| async move {
-            let asked: Vec<u32> = asked.iter().map(|name| number(name)).collect();
-            let life = &process.life;
-            let values = life.world().source().load(life, OperationId(begin), &asked).await?;
-            let plan = life.world().plan();
-            let items = values.into_iter().map(|value| (name(value.key()), item(value, plan)));
-            Ok::<HashMap<String, Item<u64>>, Failed>(items.collect())
-        };
+        let (cache, loader) = (self.process.cache.clone(), self.batch_loader(begin));
         let reads = self.limited(async move { cache.get_many_or_load(names, loader).await }).await;
         for (key, read) in keys.into_iter().zip(reads.into_iter().flatten()) {
             match read {
@@ -138,6 +133,69 @@ impl Client {
                 Err(error) => self.loaded(begin, key, Err(error)),
             }
         }
+    }
+
+    /// Looks at every key as a warmer does, and loads what is missing or about to be.
+    async fn warm(&mut self) {
+        let names: Vec<String> = (0..self.world().plan().keys).map(name).collect();
+        let begin = self.begins(|| "warm".to_owned());
+        let cache = self.process.cache.clone();
+        let survey = self.limited(async move { cache.survey(names).await }).await;
+        let Some(Ok(hits)) = survey else { return };
+        let mut due = Vec::new();
+        for (key, hit) in (0..self.world().plan().keys).zip(hits) {
+            let Some(hit) = hit else {
+                due.push(key);
+                continue;
+            };
+            let from = if hit.origin() == &Origin::Near { From::Near } else { From::Tier };
+            self.judge(begin, key, &hit, from);
+            if hit.fresh_for() < hit.age() {
+                due.push(key);
+            }
+        }
+        self.reload(&due).await;
+    }
+
+    async fn reload(&mut self, keys: &[u32]) {
+        let begin = self.begins(|| format!("refresh_many {keys:?}"));
+        let changes: Vec<ChangeId> =
+            keys.iter().map(|key| self.change_begins(Some(*key), What::Reload)).collect();
+        let names: Vec<String> = keys.iter().map(|key| name(*key)).collect();
+        let (cache, loader) = (self.process.cache.clone(), self.batch_loader(begin));
+        let reads = self.limited(async move { cache.refresh_many(names, loader).await }).await;
+        let outcome = if reads.is_some() { Outcome::Done } else { Outcome::Unknown };
+        changes.into_iter().for_each(|change| self.change_ends(change, outcome));
+        for (key, read) in keys.iter().zip(reads.into_iter().flatten()) {
+            match read {
+                Ok(Some(hit)) => self.loaded(begin, *key, Ok(hit)),
+                Ok(None) => {
+                    self.wrong(begin, &format!("the source has k{key}, and did not say so"));
+                }
+                Err(error) => self.loaded(begin, *key, Err(error)),
+            }
+        }
+    }
+
+    /// Copies every key from the lower tiers to the first one.
+    async fn copy(&mut self) {
+        let names: Vec<String> = (0..self.world().plan().keys).map(name).collect();
+        self.begins(|| "copy_up".to_owned());
+        self.world().count_copies(names.len() as u64);
+        let copied = if self.world().plan().defect == Some(Defect::UncheckedCopy) {
+            let process = Arc::clone(&self.process);
+            self.limited(async move { copy_unchecked(&process, &names).await }).await
+        } else {
+            let (cache, to) =
+                (self.process.cache.clone(), self.process.tiers[0].info().name.clone());
+            let copy = async move { cache.copy_up(&to, names).await.map(|c| format!("{c:?}")) };
+            self.limited(copy).await
+        };
+        self.tell(|| match copied {
+            Some(Ok(copied)) => format!("copy_up -> {copied}"),
+            Some(Err(error)) => format!("copy_up -> {error}"),
+            None => "copy_up has nobody who waits for it".to_owned(),
+        });
     }
 
     fn loaded(&self, begin: Moment, key: u32, read: Result<Hit<u64>, LoadError<Failed>>) {
@@ -295,6 +353,23 @@ impl Client {
         }
     }
 
+    fn batch_loader(
+        &self,
+        begin: Moment,
+    ) -> impl FnOnce(Vec<String>) -> BatchFuture + Send + use<> {
+        let process = Arc::clone(&self.process);
+        move |asked| {
+            Box::pin(async move {
+                let asked: Vec<u32> = asked.iter().map(|name| number(name)).collect();
+                let life = &process.life;
+                let values = life.world().source().load(life, OperationId(begin), &asked).await?;
+                let plan = life.world().plan();
+                let items = values.into_iter().map(|value| (name(value.key()), item(value, plan)));
+                Ok(items.collect())
+            })
+        }
+    }
+
     fn begins(&self, what: impl FnOnce() -> String) -> Moment {
         self.tell(what);
         self.world().now()
@@ -327,6 +402,23 @@ impl Client {
 
 type LoadFuture =
     std::pin::Pin<Box<dyn Future<Output = Result<Item<u64>, Failed>> + Send + 'static>>;
+
+type BatchFuture =
+    std::pin::Pin<Box<dyn Future<Output = Result<HashMap<String, Item<u64>>, Failed>> + Send>>;
+
+/// The bug: what the lower tier has is written to the upper one in any case.
+async fn copy_unchecked(process: &Process, names: &[String]) -> Result<String, Error> {
+    let namespace = process.cache.namespace();
+    let keys: Vec<Key> =
+        names.iter().map(|name| namespace.key(name).expect("a short text is a key")).collect();
+    let known = process.tiers[1].get_many(&keys).await?;
+    let found = keys.into_iter().zip(known).filter_map(|(key, lookup)| {
+        let entry = lookup.entry?.with_version(None);
+        Some(Put { key, entry, condition: Condition::Always })
+    });
+    let puts: Vec<Put> = found.collect();
+    Ok(format!("{:?}", process.tiers[0].put_many(&puts).await?))
+}
 
 fn item(value: Value, plan: &Plan) -> Item<u64> {
     let item = Item::new(value.0);

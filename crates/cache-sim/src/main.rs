@@ -72,6 +72,7 @@ fn one(seed: u64, defect: Option<Defect>) -> ExitCode {
 struct Sum {
     seeds: u64,
     operations: u64,
+    copies: u64,
     faults: BTreeMap<&'static str, u64>,
     wrong: BTreeMap<u64, String>,
 }
@@ -80,6 +81,7 @@ impl Sum {
     fn add(&mut self, report: Report) {
         self.seeds += 1;
         self.operations += report.operations;
+        self.copies += report.copies;
         for (kind, count) in report.faults {
             *self.faults.entry(kind).or_default() += count;
         }
@@ -123,6 +125,7 @@ fn many(arguments: &Arguments) -> Result<ExitCode> {
 fn conclude(sum: &Sum, took: Duration, defect: Option<Defect>) -> ExitCode {
     println!("seeds          {:>12}", sum.seeds);
     println!("operations     {:>12}", sum.operations);
+    println!("keys copied    {:>12}", sum.copies);
     println!("time           {:>10.1} s", took.as_secs_f64());
     println!("faults injected:");
     for (kind, count) in &sum.faults {

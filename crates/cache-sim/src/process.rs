@@ -66,6 +66,8 @@ pub struct Process {
     pub life: Arc<Life>,
     /// What it is there for.
     pub cache: Cache<u64>,
+    /// The tiers of the cache, the upper one first.
+    pub tiers: Vec<Arc<dyn Tier>>,
 }
 
 impl Process {
@@ -104,6 +106,7 @@ impl Process {
         if let Some(period) = plan.lease_ms {
             builder = builder.lease(millis(period));
         }
+        let mut tiers = Vec::new();
         let stores = world.stores().iter().zip(&node.wires).enumerate();
         for (level, (store, wire)) in stores {
             let link = Link::new(Arc::clone(store), Arc::clone(&life), Arc::clone(wire));
@@ -112,10 +115,12 @@ impl Process {
                 Arc::new(link) as Arc<dyn Tier>,
             );
             let clock = Arc::clone(&life.clock);
-            builder = builder.tier(broken::build_in(plan, level, limited, clock));
+            let tier = broken::build_in(plan, level, limited, clock);
+            tiers.push(Arc::clone(&tier));
+            builder = builder.tier(tier);
         }
         let cache = builder.build().expect("the plan's settings are valid");
-        Self { life, cache }
+        Self { life, cache, tiers }
     }
 }
 

@@ -27,6 +27,8 @@ pub struct Report {
     pub plan: Plan,
     /// Operations of clients.
     pub operations: u64,
+    /// Keys that clients copied from a lower tier to the upper one, or tried to.
+    pub copies: u64,
     /// Faults that were injected, by their kind.
     pub faults: BTreeMap<&'static str, u64>,
     /// What was wrong, with the history of the key.
@@ -60,6 +62,7 @@ pub fn run(seed: u64, defect: Option<Defect>, trace: Trace) -> Report {
         Report {
             plan: world.plan().clone(),
             operations: world.operations(),
+            copies: world.copies(),
             faults: world.faults(),
             wrong: world.wrong(),
             trace: world.trace(),

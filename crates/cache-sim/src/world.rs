@@ -35,6 +35,7 @@ pub struct World {
     calm: AtomicBool,
     calls: AtomicU64,
     operations: AtomicU64,
+    copies: AtomicU64,
     faults: Mutex<BTreeMap<&'static str, u64>>,
     trace: Option<Mutex<String>>,
     wrong: Mutex<Option<String>>,
@@ -83,6 +84,7 @@ impl World {
             calm: AtomicBool::new(false),
             calls: AtomicU64::new(0),
             operations: AtomicU64::new(0),
+            copies: AtomicU64::new(0),
             faults: Mutex::new(BTreeMap::new()),
             trace: (trace == Trace::Kept).then(Mutex::default),
             wrong: Mutex::new(None),
@@ -150,6 +152,17 @@ impl World {
     #[must_use]
     pub fn next_call(&self) -> u64 {
         self.calls.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Notes that so many keys are to be copied from one tier to another.
+    pub fn count_copies(&self, keys: u64) {
+        self.copies.fetch_add(keys, Ordering::Relaxed);
+    }
+
+    /// How many keys were to be copied.
+    #[must_use]
+    pub fn copies(&self) -> u64 {
+        self.copies.load(Ordering::Relaxed)
     }
 
     /// Counts an operation.

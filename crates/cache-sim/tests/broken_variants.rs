@@ -67,3 +67,8 @@ fn a_log_that_loses_changes_is_found() {
 fn tags_that_are_read_after_the_load_are_found() {
     is_found_within(1_000, Defect::LateTags);
 }
+
+#[test]
+fn a_copy_without_a_check_of_versions_and_fences_is_found() {
+    is_found_within(1_000, Defect::UncheckedCopy);
+}

@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::{config::WarmerConfig, outcome::Outcome};
+use crate::{
+    config::WarmerConfig,
+    outcome::{Outcome, SUPERSEDED},
+};
 
 /// How long after its first failure a key is tried again. Doubled with every further one, up to the
 /// interval.
@@ -23,6 +26,8 @@ pub(crate) struct Agenda {
     taken_at: Option<Instant>,
     /// Keys that are not in a run.
     queue: BTreeSet<(Instant, usize)>,
+    /// When each key is or was due last.
+    due_at: Vec<Instant>,
     /// How often each key has failed in a row.
     failures: Vec<u32>,
 }
@@ -37,6 +42,7 @@ impl Agenda {
             gap,
             taken_at: None,
             queue: (0..len).map(|place| (now, place)).collect(),
+            due_at: vec![now; len],
             failures: vec![0; len],
         }
     }
@@ -61,11 +67,22 @@ impl Agenda {
         due
     }
 
+    /// Has a key that is in no run be due at `now`.
+    pub(crate) fn hurry(&mut self, place: usize, now: Instant) {
+        let due_at = self.due_at[place];
+        if due_at > now && self.queue.remove(&(due_at, place)) {
+            self.queue.insert((now, place));
+            self.due_at[place] = now;
+        }
+    }
+
     /// Notes what became of a key, and when to look at it again: at the latest after the interval.
     pub(crate) fn settle(&mut self, place: usize, outcome: &Outcome, now: Instant) {
         let failures = &mut self.failures[place];
         let due_at = match outcome {
-            Outcome::AlreadyFresh { due_at } | Outcome::Loaded { due_at } => {
+            Outcome::AlreadyFresh { due_at }
+            | Outcome::Copied { due_at, .. }
+            | Outcome::Loaded { due_at, .. } => {
                 *failures = 0;
                 *due_at
             }
@@ -74,9 +91,14 @@ impl Agenda {
                 *failures += 1;
                 now + pause.min(self.interval)
             }
-            Outcome::MissingAtSource | Outcome::Failed(_) => now + self.interval,
+            // Whoever changed it may have left nothing there.
+            Outcome::Skipped { why: SUPERSEDED } => now + RETRY_AFTER.min(self.interval),
+            Outcome::MissingAtSource | Outcome::Skipped { .. } | Outcome::Failed(_) => {
+                now + self.interval
+            }
         };
-        self.queue.insert((due_at.min(now + self.interval), place));
+        self.due_at[place] = due_at.min(now + self.interval);
+        self.queue.insert((self.due_at[place], place));
     }
 }
 
@@ -108,7 +130,7 @@ mod tests {
                 let age = Duration::from_millis(20 * place as u64);
                 let life = Life { age, fresh_for: TTL - age };
                 let due_at = now + age + life.due_in(&config);
-                agenda.settle(place, &Outcome::Loaded { due_at }, now + age);
+                agenda.settle(place, &Outcome::Loaded { due_at, bytes: 0 }, now + age);
             }
             let wakes_at = agenda.wakes_at().unwrap();
             assert!(wakes_at > now, "it does not spin");
@@ -132,7 +154,7 @@ mod tests {
         }
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
         agenda.take(now);
-        agenda.settle(0, &Outcome::Loaded { due_at: now + TTL }, now);
+        agenda.settle(0, &Outcome::Loaded { due_at: now + TTL, bytes: 0 }, now);
         now += TTL;
         agenda.take(now);
         agenda.settle(0, &Outcome::Failed(Fault::deadline()), now);
@@ -154,11 +176,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_key_that_was_changed_is_due_at_once_unless_it_is_in_a_run() {
+        let start = Instant::now();
+        let mut agenda = Agenda::new(2, &WarmerConfig::default(), start);
+        assert_eq!(agenda.take(start), [0, 1]);
+        agenda.settle(1, &Outcome::MissingAtSource, start);
+        let later = after_secs(start, 10);
+        agenda.hurry(0, later);
+        agenda.hurry(1, later);
+        assert_eq!(agenda.take(later), [1]);
+        agenda.settle(1, &Outcome::MissingAtSource, later);
+        agenda.settle(0, &Outcome::MissingAtSource, later);
+        assert_eq!(agenda.take(after_secs(later, 300)), [0, 1], "each is there once");
+    }
+
+    #[tokio::test]
     async fn a_key_in_a_run_does_not_hold_up_the_others() {
         let start = Instant::now();
         let mut agenda = Agenda::new(2, &WarmerConfig::default(), start);
         agenda.take(start);
-        agenda.settle(1, &Outcome::Loaded { due_at: after_secs(start, 7) }, start);
+        agenda.settle(1, &Outcome::Loaded { due_at: after_secs(start, 7), bytes: 0 }, start);
         assert_eq!(agenda.take(after_secs(start, 7)), [1], "and key 0 is still being loaded");
     }
 }

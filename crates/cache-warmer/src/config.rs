@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 /// The settings of a [`Warmer`](crate::Warmer).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WarmerConfig {
     /// Whether to warm at startup and on a schedule. On demand it is done all the same. On unless
@@ -28,6 +28,29 @@ pub struct WarmerConfig {
     pub refresh_ahead: Span,
     /// How long one run may take. No limit unless set.
     pub deadline: Option<Span>,
+    /// How many keys a second the source is asked for at most. No limit unless set.
+    pub keys_per_s_max: Option<f64>,
+    /// By how much the 99th percentile of live reads of the tiers may grow before warming slows
+    /// down: 1.5 unless set, and at least 1. It compares with the reads before the run.
+    pub live_slowdown_max: f64,
+    /// How long a schedule or a job waits before it begins, at most: each waits for a random part
+    /// of it, so that nodes do not march in step. `"0s"` unless set.
+    pub start_jitter: Span,
+    /// Which keys a schedule loads again before they expire. `"always"` unless set.
+    pub ahead: Ahead,
+}
+
+/// Which keys a schedule loads again before they expire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Ahead {
+    /// All of them.
+    #[default]
+    Always,
+    /// Those that were read since their last load. The others are looked at again after the
+    /// interval.
+    WhileRead,
 }
 
 impl Default for WarmerConfig {
@@ -39,6 +62,10 @@ impl Default for WarmerConfig {
             batch_len: 100,
             refresh_ahead: Span::secs(3),
             deadline: None,
+            keys_per_s_max: None,
+            live_slowdown_max: 1.5,
+            start_jitter: Span::secs(0),
+            ahead: Ahead::Always,
         }
     }
 }
@@ -71,6 +98,13 @@ impl WarmerConfig {
         }
         if self.deadline.is_some_and(|deadline| deadline.0.is_zero()) {
             return advice("deadline", "leave it out for no limit");
+        }
+        // Not a number compares with nothing.
+        if self.keys_per_s_max.is_some_and(|rate| !(rate > 0.0 && rate <= 1e9)) {
+            return advice("keys_per_s_max", "leave it out for no limit, or set it above 0");
+        }
+        if !(1.0..=1_000.0).contains(&self.live_slowdown_max) {
+            return advice("live_slowdown_max", "set it to 1 to 1000, such as 1.5");
         }
         Ok(())
     }
@@ -107,6 +141,9 @@ mod tests {
             (WarmerConfig { batch_len: 0, ..default() }, "batch_len"),
             (WarmerConfig { batch_len: BATCH_LEN_MAX + 1, ..default() }, "batch_len"),
             (WarmerConfig { deadline: Some(Span::secs(0)), ..default() }, "deadline"),
+            (WarmerConfig { keys_per_s_max: Some(0.0), ..default() }, "keys_per_s_max"),
+            (WarmerConfig { keys_per_s_max: Some(f64::NAN), ..default() }, "keys_per_s_max"),
+            (WarmerConfig { live_slowdown_max: 0.5, ..default() }, "live_slowdown_max"),
         ] {
             let error = config.validate().unwrap_err();
             assert!(error.to_string().contains(name), "{error}");

@@ -31,17 +31,23 @@
 
 mod access;
 mod agenda;
+mod brake;
 mod calendar;
 mod config;
+mod copy;
 mod csv;
+mod cursor;
 mod files;
 #[cfg(feature = "http")]
 mod http;
+mod job;
 mod keys;
+mod leader;
 mod learn;
 mod market;
 mod market_ttl;
 mod outcome;
+mod pace;
 mod plan;
 mod report;
 mod run;
@@ -50,13 +56,17 @@ mod schedule;
 mod source;
 mod source_error;
 mod warmer;
+mod when;
 
 pub use access::AccessLogKeys;
 pub use calendar::TradingHours;
-pub use config::WarmerConfig;
+pub use config::{Ahead, WarmerConfig};
+pub use copy::{Copier, Refilling};
 pub use csv::{CsvConfig, CsvSource};
+pub use cursor::{JobState, Stage};
 #[cfg(feature = "http")]
 pub use http::{HttpConfig, HttpSource};
+pub use job::{Job, JobEnd, Start};
 pub use keys::{Budget, Candidate, FileKeys, KeySource, PlanCost, PresetKeys, SourceShare, Worth};
 #[cfg(feature = "sql")]
 pub use keys::{SqlConfig, SqlKeys};
@@ -67,8 +77,9 @@ pub use learn::{
 pub use market::{DataKind, Group, SYMBOLS, Symbol};
 pub use market_ttl::MarketTtl;
 pub use plan::{PLAN_LEN_MAX, Plan};
-pub use report::{Failures, Report, WarmerStats};
-pub use schedule::Schedule;
+pub use report::{Failures, Payoff, Report, WarmerStats};
+pub use schedule::{Readiness, Ready, Schedule};
 pub use source::{Answer, Source, load_each};
 pub use source_error::{SourceError, SourceErrorKind};
 pub use warmer::{Mode, Progress, Warmer};
+pub use when::{Timetable, When};

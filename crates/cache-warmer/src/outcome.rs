@@ -1,6 +1,6 @@
 //! What became of one key of a run.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use cache_core::{Error, ErrorKind};
 use tokio::time::Instant;
@@ -19,13 +19,24 @@ pub(crate) struct Settled {
 pub(crate) enum Outcome {
     /// The cache has it fresh; the source was not asked.
     AlreadyFresh { due_at: Instant },
+    /// A lower tier had it fresh, and the tiers above have it now.
+    Copied { due_at: Instant, bytes: u64 },
     /// The source brought it.
-    Loaded { due_at: Instant },
+    Loaded { due_at: Instant, bytes: u64 },
+    /// Nothing was done, or what was done was for nothing.
+    Skipped { why: &'static str },
     /// The source does not have it.
     MissingAtSource,
     /// There is no telling.
     Failed(Fault),
 }
+
+/// Its key was changed during its load, or a newer version is known.
+pub(crate) const SUPERSEDED: &str = "superseded";
+/// Nobody has read it since its last load.
+pub(crate) const NOT_READ: &str = "not_read";
+/// An earlier run of the same job has settled it.
+pub(crate) const DONE_BEFORE: &str = "done_before";
 
 /// Why a key failed.
 #[derive(Clone, Debug)]
@@ -34,6 +45,8 @@ pub(crate) struct Fault {
     pub(crate) reason: Cow<'static, str>,
     pub(crate) message: String,
     pub(crate) is_retryable: bool,
+    /// How long the source wants to be left alone.
+    pub(crate) pause: Option<Duration>,
 }
 
 impl Fault {
@@ -44,6 +57,7 @@ impl Fault {
             message: "the run reached its deadline first; raise `deadline` or `concurrency`"
                 .to_owned(),
             is_retryable: true,
+            pause: None,
         }
     }
 
@@ -53,6 +67,7 @@ impl Fault {
             reason: "stopped".into(),
             message: "the schedule was stopped first".to_owned(),
             is_retryable: true,
+            pause: None,
         }
     }
 }
@@ -63,6 +78,7 @@ impl From<&SourceError> for Fault {
             reason: error.kind().to_string().into(),
             message: error.to_string(),
             is_retryable: error.is_retryable(),
+            pause: error.pause(),
         }
     }
 }
@@ -81,6 +97,7 @@ impl From<&Error> for Fault {
             reason: reason.into(),
             message: error.to_string(),
             is_retryable: error.is_retryable(),
+            pause: None,
         }
     }
 }

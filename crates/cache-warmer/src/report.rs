@@ -2,13 +2,16 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use cache_core::Table;
+use cache_core::{Table, WatchedReads};
 use serde::{Deserialize, Serialize};
 
 use crate::outcome::Outcome;
 
 /// How much of a message is kept.
 const MESSAGE_CHARS_MAX: usize = 500;
+
+/// How many plans are told apart.
+const PLANS_MAX: usize = 1_000;
 
 /// What one run did, or several together. Counts are keys.
 ///
@@ -20,15 +23,28 @@ pub struct Report {
     pub planned: u64,
     /// Keys that the cache had fresh for long enough; the source was not asked.
     pub already_fresh: u64,
-    /// Keys whose value the source brought and the cache was given. A key that was changed during
-    /// its load keeps the newer value.
+    /// Keys whose value the source brought and the cache keeps.
     pub loaded: u64,
+    /// Keys that a lower tier had fresh, and that were copied to the tiers above it.
+    #[serde(default)]
+    pub copied: u64,
+    /// Keys for which nothing was done, or for nothing, by reason: `superseded` (changed during the
+    /// load: the newer value stays), `not_read` (nobody has read it since its last load),
+    /// `done_before` (settled by an earlier run of the same job).
+    #[serde(default)]
+    pub skipped: BTreeMap<String, u64>,
     /// Keys that the source does not have.
     pub missing_at_source: u64,
     /// Keys without an answer, by reason: those of
     /// [`SourceErrorKind`](crate::SourceErrorKind), `deadline`, `stopped`, `source_panicked`,
     /// `cache_closed`, `cache_overloaded` and `cache`. What the cache has under them stays.
     pub failed: BTreeMap<String, Failures>,
+    /// Bytes of the values that were loaded or copied, with their keys, as a near tier weighs them.
+    #[serde(default)]
+    pub bytes: u64,
+    /// Calls of the source, of one or several keys each.
+    #[serde(default)]
+    pub source_calls: u64,
     /// How long it took, in microseconds.
     pub duration_us: u64,
     /// Loaded keys a second; nothing where nothing was loaded.
@@ -56,11 +72,27 @@ impl Report {
         self.failed.values().map(|failures| failures.keys).sum()
     }
 
+    /// Keys that were skipped, whatever the reason.
+    #[must_use]
+    pub fn skipped_keys(&self) -> u64 {
+        self.skipped.values().sum()
+    }
+
+    /// Keys that were loaded or copied.
+    #[must_use]
+    pub const fn warmed(&self) -> u64 {
+        self.loaded + self.copied
+    }
+
     /// Keys that are settled, one way or another: the position of a progress bar of length
     /// `planned`.
     #[must_use]
     pub fn done(&self) -> u64 {
-        self.already_fresh + self.loaded + self.missing_at_source + self.failed_keys()
+        self.already_fresh
+            + self.warmed()
+            + self.missing_at_source
+            + self.skipped_keys()
+            + self.failed_keys()
     }
 
     /// How long it took.
@@ -74,6 +106,12 @@ impl Report {
         self.planned += later.planned;
         self.already_fresh += later.already_fresh;
         self.loaded += later.loaded;
+        self.copied += later.copied;
+        self.bytes += later.bytes;
+        self.source_calls += later.source_calls;
+        for (reason, keys) in &later.skipped {
+            *self.skipped.entry(reason.clone()).or_default() += keys;
+        }
         self.missing_at_source += later.missing_at_source;
         for (reason, failures) in &later.failed {
             let known = self.failed.entry(reason.clone()).or_default();
@@ -83,11 +121,35 @@ impl Report {
         self.took(self.duration() + later.duration());
     }
 
+    /// This one and then `later`, of the same plan: it is not planned twice.
+    pub(crate) fn with(&self, later: &Self) -> Self {
+        let mut sum = self.clone();
+        sum.merge_keys(later);
+        sum
+    }
+
+    /// Adds what a later part of the same run did.
+    pub(crate) fn merge_keys(&mut self, later: &Self) {
+        let planned = self.planned;
+        self.merge(later);
+        self.planned = planned;
+    }
+
     /// Counts what became of a key.
     pub(crate) fn count(&mut self, key: &str, outcome: &Outcome) {
         match outcome {
             Outcome::AlreadyFresh { .. } => self.already_fresh += 1,
-            Outcome::Loaded { .. } => self.loaded += 1,
+            Outcome::Copied { bytes, .. } => {
+                self.copied += 1;
+                self.bytes += bytes;
+            }
+            Outcome::Loaded { bytes, .. } => {
+                self.loaded += 1;
+                self.bytes += bytes;
+            }
+            Outcome::Skipped { why } => {
+                *self.skipped.entry((*why).to_owned()).or_default() += 1;
+            }
             Outcome::MissingAtSource => self.missing_at_source += 1,
             Outcome::Failed(fault) => {
                 let failures = self.failed.entry(fault.reason.clone().into_owned()).or_default();
@@ -119,8 +181,12 @@ impl fmt::Display for Report {
             "planned",
             "already fresh",
             "loaded",
+            "copied",
             "missing at source",
+            "skipped",
             "failed",
+            "bytes",
+            "source calls",
             "duration",
             "loaded/s",
         ]);
@@ -128,12 +194,19 @@ impl fmt::Display for Report {
             self.planned.to_string(),
             self.already_fresh.to_string(),
             self.loaded.to_string(),
+            self.copied.to_string(),
             self.missing_at_source.to_string(),
+            self.skipped_keys().to_string(),
             self.failed_keys().to_string(),
+            self.bytes.to_string(),
+            self.source_calls.to_string(),
             format!("{:.1?}", self.duration()),
             self.loaded_per_s.map_or("-".to_owned(), |rate| format!("{rate:.0}")),
         ]);
         write!(f, "{table}")?;
+        for (reason, keys) in &self.skipped {
+            writeln!(f, "skipped, {reason}: {keys}")?;
+        }
         for (reason, Failures { keys, example }) in &self.failed {
             writeln!(f, "failed, {reason}: {keys}, such as {example}")?;
         }
@@ -153,9 +226,45 @@ pub struct WarmerStats {
     pub total: Report,
     /// The run that ended last.
     pub last: Option<Report>,
+    /// The runs of each named plan together.
+    #[serde(default)]
+    pub plans: BTreeMap<String, Report>,
+    /// What warming was good for, where somebody watches: see
+    /// [`Warmer::watch`](crate::Warmer::watch).
+    #[serde(default)]
+    pub payoff: Option<Payoff>,
+}
+
+/// What became of warmed keys afterwards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Payoff {
+    /// Reads of watched keys that were hits.
+    pub hits: u64,
+    /// Reads of watched keys that had to be loaded, or were not answered.
+    pub misses: u64,
+    /// Of the reads, 0 to 1; nothing before the first.
+    pub hit_ratio: Option<f64>,
+    /// Hits for each call of the source that warming has made; nothing without calls.
+    pub hits_per_call: Option<f64>,
+}
+
+impl Payoff {
+    pub(crate) fn new(reads: WatchedReads, source_calls: u64) -> Self {
+        let WatchedReads { hits, misses } = reads;
+        let of = |all: u64| (all > 0).then(|| hits as f64 / all as f64);
+        Self { hits, misses, hit_ratio: of(hits + misses), hits_per_call: of(source_calls) }
+    }
 }
 
 impl WarmerStats {
+    pub(crate) fn add_plan(&mut self, plan: &str, report: &Report) {
+        // Names come from the program, not from its callers; a bound all the same.
+        if self.plans.len() < PLANS_MAX || self.plans.contains_key(plan) {
+            self.plans.entry(plan.to_owned()).or_default().merge(report);
+        }
+    }
+
     pub(crate) fn add(&mut self, report: &Report) {
         self.runs += 1;
         self.total.merge(report);
@@ -167,8 +276,18 @@ impl fmt::Display for WarmerStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "warming runs: {}", self.runs)?;
         write!(f, "{}", self.total)?;
-        match &self.last {
-            Some(last) => write!(f, "the last of them\n{last}"),
+        if let Some(last) = &self.last {
+            write!(f, "the last of them\n{last}")?;
+        }
+        for (plan, report) in &self.plans {
+            write!(f, "plan {plan}\n{report}")?;
+        }
+        match self.payoff {
+            Some(Payoff { hits, misses, hits_per_call, .. }) => writeln!(
+                f,
+                "afterwards: {hits} hits and {misses} misses of warmed keys; {} hits a source call",
+                hits_per_call.map_or("-".to_owned(), |hits| format!("{hits:.1}")),
+            ),
             None => Ok(()),
         }
     }
@@ -183,7 +302,7 @@ mod tests {
 
     fn report() -> Report {
         let mut report = Report::new(5);
-        report.count("a", &Outcome::Loaded { due_at: Instant::now() });
+        report.count("a", &Outcome::Loaded { due_at: Instant::now(), bytes: 7 });
         report.count("b", &Outcome::AlreadyFresh { due_at: Instant::now() });
         report.count("c", &Outcome::MissingAtSource);
         report.count("d", &Outcome::Failed(Fault::deadline()));
@@ -229,7 +348,12 @@ mod tests {
         for part in ["missing at source", "500.0ms", "failed, deadline: 2, such as `e`: the run"] {
             assert!(text.contains(part), "{text}");
         }
-        let stats = WarmerStats { runs: 1, last: Some(report.clone()), total: report };
+        let stats = WarmerStats {
+            runs: 1,
+            last: Some(report.clone()),
+            total: report,
+            ..WarmerStats::default()
+        };
         assert!(stats.to_string().contains("warming runs: 1"), "{stats}");
     }
 }

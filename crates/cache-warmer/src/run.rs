@@ -1,19 +1,27 @@
 //! One run over a plan: look at what the cache has, load what is due, count what became of it.
 
-use std::{ops::Range, pin::pin, sync::Arc, time::Duration};
+use std::{
+    ops::Range,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
-use cache_core::{Cache, Hit, Item, LoadError};
+use cache_core::{Cache, Hit, Item, LoadError, Origin, ReadWatch};
 use futures::{Stream, StreamExt, stream};
 use parking_lot::Mutex;
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::Instant,
-};
+use rand::Rng;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    brake::{Brake, Pass, Verdict},
     config::WarmerConfig,
-    outcome::{Fault, Outcome, Settled},
+    outcome::{Fault, Outcome, SUPERSEDED, Settled},
+    pace::Pace,
     plan::{Life, Plan},
     report::{Report, WarmerStats},
     source::Source,
@@ -21,14 +29,23 @@ use crate::{
     warmer::Mode,
 };
 
+/// How often a key is asked for while the source says when to come again.
+const TRIES_MAX: usize = 3;
+
+/// The longest that a source may have a run wait. Whoever wants more has failed.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+
 /// What a warmer, its clones and its schedules share.
 pub(crate) struct Runner<V> {
     pub(crate) cache: Cache<V>,
     pub(crate) source: Arc<dyn Source<V>>,
     pub(crate) config: WarmerConfig,
-    /// One for each call of the source, in whichever run.
-    pub(crate) permits: Arc<Semaphore>,
+    /// Bounds the calls of the source, in whichever run.
+    pub(crate) brake: Arc<Brake>,
+    pub(crate) pace: Pace,
     pub(crate) stats: Mutex<WarmerStats>,
+    /// Counts what readers make of warmed keys, where somebody asked for it.
+    pub(crate) watch: Mutex<Option<Arc<ReadWatch>>>,
 }
 
 /// Is given what has just been settled, and the report up to there.
@@ -41,33 +58,49 @@ enum Part {
 }
 
 impl<V: Send + Sync + 'static> Runner<V> {
-    /// Settles every key of `plan`. Once `stop` is cancelled no further load is started.
+    /// Waits for a random part of the jitter.
+    pub(crate) async fn pause_at_start(&self) {
+        let jitter = self.config.start_jitter.0;
+        if !jitter.is_zero() {
+            let pause = rand::rng().random_range(Duration::ZERO..=jitter);
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// The time of one run.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        self.config.deadline.map(|deadline| deadline.0)
+    }
+
+    /// Settles every key of `plan`, within `deadline`. Once `stop` is cancelled no further load is started.
     pub(crate) async fn run(
         &self,
         plan: &Plan,
         mode: Mode,
         stop: &CancellationToken,
+        deadline: Option<Duration>,
         on_settled: OnSettled<'_>,
     ) -> Report {
         let started = std::time::Instant::now();
         let mut tally = Tally {
             plan,
             report: Report::new(plan.len()),
+            calls: Arc::default(),
             open: vec![true; plan.len()],
             on_settled,
         };
         let work = async {
-            let mut parts = pin!(self.settled(plan, mode, stop));
+            let calls = Arc::clone(&tally.calls);
+            let mut parts = pin!(self.settled(plan, mode, stop, &calls));
             while let Some(settled) = parts.next().await {
                 tally.note(&settled);
             }
         };
-        let deadline = self.config.deadline.map_or(Duration::MAX, |deadline| deadline.0);
-        if tokio::time::timeout(deadline, work).await.is_err() {
+        if tokio::time::timeout(deadline.unwrap_or(Duration::MAX), work).await.is_err() {
             // The loads that are under way are given up here alone: they still fill the cache.
             tally.note_late();
         }
-        let mut report = tally.report;
+        let mut report = tally.into_report();
         report.took(started.elapsed());
         self.stats.lock().add(&report);
         report
@@ -79,32 +112,48 @@ impl<V: Send + Sync + 'static> Runner<V> {
         plan: &'a Plan,
         mode: Mode,
         stop: &'a CancellationToken,
+        calls: &'a Arc<AtomicU64>,
     ) -> impl Stream<Item = Vec<Settled>> + Send + 'a {
         let concurrency = self.config.concurrency;
-        let surveys =
-            plan.batches(self.config.batch_len).map(move |places| self.survey(plan, places, mode));
+        let surveys = plan
+            .batches(self.config.batch_len)
+            .map(move |places| self.survey(plan, places, mode, stop));
         stream::iter(surveys)
             .buffer_unordered(concurrency)
             .flat_map(stream::iter)
-            .map(move |part| self.settle(plan, part, stop))
+            .map(move |part| self.settle(plan, part, stop, calls))
             .buffer_unordered(concurrency)
     }
 
     /// Asks the cache for some keys, and divides those that are due among calls of the source.
-    async fn survey(&self, plan: &Plan, places: Range<usize>, mode: Mode) -> Vec<Part> {
+    async fn survey(
+        &self,
+        plan: &Plan,
+        places: Range<usize>,
+        mode: Mode,
+        stop: &CancellationToken,
+    ) -> Vec<Part> {
         let mut fresh = Vec::new();
         let mut due = Vec::new();
-        let lives = match mode {
-            Mode::Due => self.lives(&plan.keys()[places.clone()]).await,
-            Mode::Forced => vec![None; places.len()],
+        let found = match mode {
+            Mode::Due if !stop.is_cancelled() => self.look(&plan.keys()[places.clone()]).await,
+            Mode::Due | Mode::Forced => vec![None; places.len()],
         };
-        for (place, life) in places.zip(lives) {
-            match life.map(|life| life.due_in(&self.config)) {
-                None | Some(Duration::ZERO) => due.push(place),
-                Some(due_in) => {
+        for (place, hit) in places.zip(found) {
+            let due_in = hit.as_ref().map(|hit| Life::of(hit).due_in(&self.config));
+            match (hit, due_in) {
+                (Some(hit), Some(due_in)) if !due_in.is_zero() => {
                     let due_at = Instant::now() + due_in;
-                    fresh.push(Settled { place, outcome: Outcome::AlreadyFresh { due_at } });
+                    let outcome = match hit.origin() {
+                        // The tiers above have it from the look.
+                        Origin::Tier { level: 2.., .. } => {
+                            Outcome::Copied { due_at, bytes: u64::from(hit.weight()) }
+                        }
+                        _ => Outcome::AlreadyFresh { due_at },
+                    };
+                    fresh.push(Settled { place, outcome });
                 }
+                _ => due.push(place),
             }
         }
         let batch_len = self.source.batch_len_max().clamp(1, self.config.batch_len);
@@ -113,47 +162,88 @@ impl<V: Send + Sync + 'static> Runner<V> {
         parts
     }
 
-    async fn lives(&self, keys: &[String]) -> Vec<Option<Life>> {
-        match self.cache.get_many(keys).await {
-            Ok(hits) => hits.iter().map(|hit| hit.as_ref().map(Life::of)).collect(),
+    async fn look(&self, keys: &[String]) -> Vec<Option<Hit<V>>> {
+        let _pass = self.brake.pass(|| self.cache.read_latency()).await;
+        self.cache.survey(keys).await.unwrap_or_else(|error| {
             // A cache that cannot tell what it has may still take what it is given.
-            Err(error) => {
-                tracing::debug!(%error, "a warmer could not look at what is cached");
-                vec![None; keys.len()]
-            }
-        }
+            tracing::debug!(%error, "a warmer could not look at what is cached");
+            keys.iter().map(|_| None).collect()
+        })
     }
 
-    async fn settle(&self, plan: &Plan, part: Part, stop: &CancellationToken) -> Vec<Settled> {
+    async fn settle(
+        &self,
+        plan: &Plan,
+        part: Part,
+        stop: &CancellationToken,
+        calls: &Arc<AtomicU64>,
+    ) -> Vec<Settled> {
         match part {
             Part::Fresh(settled) => settled,
             Part::Due(places) => {
-                let keys = places.iter().map(|place| plan.keys()[*place].as_str()).collect();
-                let outcomes = self.load(keys, stop).await;
+                let keys: Vec<&str> =
+                    places.iter().map(|place| plan.keys()[*place].as_str()).collect();
+                let outcomes = self.load(&keys, stop, calls).await;
                 let settled = places.into_iter().zip(outcomes);
                 settled.map(|(place, outcome)| Settled { place, outcome }).collect()
             }
         }
     }
 
-    /// One call of the source.
-    async fn load(&self, keys: Vec<&str>, stop: &CancellationToken) -> Vec<Outcome> {
-        let permits = Arc::clone(&self.permits);
-        let permit = permits.acquire_owned().await.expect("the semaphore is never closed");
-        if stop.is_cancelled() {
-            return keys.iter().map(|_| Outcome::Failed(Fault::stopped())).collect();
+    /// Loads keys with one call of the source, and with further ones where it says when to come
+    /// again.
+    async fn load(
+        &self,
+        keys: &[&str],
+        stop: &CancellationToken,
+        calls: &Arc<AtomicU64>,
+    ) -> Vec<Outcome> {
+        let mut outcomes = self.call(keys, stop, calls).await;
+        for _ in 1..TRIES_MAX {
+            let again: Vec<usize> = (0..keys.len()).filter(|i| waits(&outcomes[*i])).collect();
+            if again.is_empty() {
+                break;
+            }
+            let asked: Vec<&str> = again.iter().map(|i| keys[*i]).collect();
+            let later = self.call(&asked, stop, calls).await;
+            for (i, outcome) in again.into_iter().zip(later) {
+                outcomes[i] = outcome;
+            }
         }
-        let source = Arc::clone(&self.source);
-        let loader = move |keys| ask(source, keys, permit);
+        outcomes
+    }
+
+    /// One call of the source.
+    async fn call(
+        &self,
+        keys: &[&str],
+        stop: &CancellationToken,
+        calls: &Arc<AtomicU64>,
+    ) -> Vec<Outcome> {
+        let stopped = || keys.iter().map(|_| Outcome::Failed(Fault::stopped())).collect();
+        let admitted = async {
+            self.pace.take(keys.len()).await;
+            self.brake.pass(|| self.cache.read_latency()).await
+        };
+        let pass = tokio::select! {
+            biased;
+            () = stop.cancelled() => return stopped(),
+            pass = admitted => pass,
+        };
+        let (source, brake) = (Arc::clone(&self.source), Arc::clone(&self.brake));
+        let calls = Arc::clone(calls);
+        let loader = move |keys| ask(source, keys, brake, pass, calls);
         let answers = self.cache.refresh_many(keys, loader).await;
         answers.into_iter().map(|answer| self.outcome(answer)).collect()
     }
 
     fn outcome(&self, answer: Result<Option<Hit<V>>, LoadError<SourceError>>) -> Outcome {
         match answer {
-            Ok(Some(hit)) => {
-                Outcome::Loaded { due_at: Instant::now() + Life::of(&hit).due_in(&self.config) }
-            }
+            Ok(Some(hit)) if hit.is_superseded() => Outcome::Skipped { why: SUPERSEDED },
+            Ok(Some(hit)) => Outcome::Loaded {
+                due_at: Instant::now() + Life::of(&hit).due_in(&self.config),
+                bytes: u64::from(hit.weight()),
+            },
             Ok(None) => Outcome::MissingAtSource,
             Err(LoadError::Source(error)) => Outcome::Failed(Fault::from(&*error)),
             Err(LoadError::Cache(error)) => Outcome::Failed(Fault::from(&error)),
@@ -161,14 +251,41 @@ impl<V: Send + Sync + 'static> Runner<V> {
     }
 }
 
-/// Asks the source on the cache's own task, which goes on when the run is dropped: the permit is
-/// held here, by the call itself.
+/// Whether the source has said when to ask again, and that is soon.
+fn waits(outcome: &Outcome) -> bool {
+    let pause = match outcome {
+        Outcome::Failed(fault) => fault.pause,
+        _ => None,
+    };
+    pause.is_some_and(|pause| pause <= PAUSE_MAX)
+}
+
+/// Asks the source on the cache's own task, which goes on when the run is dropped: the pass is held
+/// here, by the call itself.
 async fn ask<V: Send + 'static>(
     source: Arc<dyn Source<V>>,
     keys: Vec<String>,
-    _permit: OwnedSemaphorePermit,
+    brake: Arc<Brake>,
+    mut pass: Pass,
+    calls: Arc<AtomicU64>,
 ) -> Result<Vec<(String, Result<Item<V>, SourceError>)>, SourceError> {
+    calls.fetch_add(1, Ordering::Relaxed);
+    // Until it has answered: the cache gives up a call that takes too long, or that panics.
+    pass.presume(Verdict::Suffers);
     let answers = source.load_many(&keys).await;
+    let errors = || answers.iter().filter_map(|answer| answer.as_ref().err());
+    let pause = errors().filter_map(SourceError::pause).max();
+    let verdict = if errors().any(SourceError::is_retryable) {
+        Verdict::Suffers
+    } else if errors().next().is_none() {
+        Verdict::Fine
+    } else {
+        Verdict::Silent
+    };
+    if let Some(pause) = pause {
+        brake.close_for(pause.min(PAUSE_MAX));
+    }
+    pass.judged(verdict);
     if answers.len() != keys.len() {
         let message = format!("the source gave {} answers for {} keys", answers.len(), keys.len());
         return Err(SourceError::new(SourceErrorKind::Malformed, message)
@@ -182,6 +299,7 @@ async fn ask<V: Send + 'static>(
 struct Tally<'a> {
     plan: &'a Plan,
     report: Report,
+    calls: Arc<AtomicU64>,
     /// By place: whether the key is not settled yet.
     open: Vec<bool>,
     on_settled: OnSettled<'a>,
@@ -193,7 +311,12 @@ impl Tally<'_> {
             self.open[*place] = false;
             self.report.count(&self.plan.keys()[*place], outcome);
         }
+        self.report.source_calls = self.calls.load(Ordering::Relaxed);
         (self.on_settled)(settled, &self.report);
+    }
+
+    fn into_report(self) -> Report {
+        Report { source_calls: self.calls.load(Ordering::Relaxed), ..self.report }
     }
 
     fn note_late(&mut self) {

@@ -1,6 +1,6 @@
 //! Why a source has no answer.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 /// What kind of fault a [`SourceError`] is. Its text is the reason that reports count by, such as
 /// `timed_out` or `rejected_429`.
@@ -59,19 +59,33 @@ pub struct SourceError {
     kind: SourceErrorKind,
     message: String,
     hint: Option<String>,
+    retry_after: Option<Duration>,
 }
 
 impl SourceError {
     /// An error of `kind`. `message` says what was asked, and with which setting; no secrets.
     #[must_use]
     pub fn new(kind: SourceErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: None }
+        Self { kind, message: message.into(), hint: None, retry_after: None }
     }
 
     /// Adds what a person can change.
     #[must_use]
     pub fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// Adds when the source wants to be asked again, as by the header `Retry-After`. A warmer asks
+    /// it for nothing until then.
+    #[must_use]
+    pub fn retry_after(self, pause: Duration) -> Self {
+        Self { retry_after: Some(pause), ..self }
+    }
+
+    /// How long the source wants to be left alone, if it said so.
+    #[must_use]
+    pub const fn pause(&self) -> Option<Duration> {
+        self.retry_after
     }
 
     /// What kind of fault this is.

@@ -2,15 +2,16 @@
 
 use std::{fmt, sync::Arc};
 
-use cache_core::{Cache, Result};
+use cache_core::{Cache, Log, Result};
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    brake::Brake,
     config::WarmerConfig,
+    pace::Pace,
     plan::Plan,
-    report::{Report, WarmerStats},
+    report::{Payoff, Report, WarmerStats},
     run::Runner,
     schedule::Schedule,
     source::Source,
@@ -57,12 +58,15 @@ impl<V: Send + Sync + 'static> Warmer<V> {
     /// [`ErrorKind::Config`](cache_core::ErrorKind::Config) for a setting out of its range.
     pub fn new(cache: Cache<V>, source: Arc<dyn Source<V>>, config: WarmerConfig) -> Result<Self> {
         config.validate()?;
+        let events = cache.events().clone();
         Ok(Self(Arc::new(Runner {
             cache,
             source,
-            permits: Arc::new(Semaphore::new(config.concurrency)),
+            brake: Arc::new(Brake::new(config.concurrency, config.live_slowdown_max, events)),
+            pace: Pace::new(config.keys_per_s_max),
             config,
             stats: Mutex::default(),
+            watch: Mutex::default(),
         })))
     }
 
@@ -85,7 +89,9 @@ impl<V: Send + Sync + 'static> Warmer<V> {
     /// As `warm`.
     pub async fn warm_with(&self, plan: &Plan, mode: Mode, progress: &dyn Progress) -> Report {
         let never = CancellationToken::new();
-        self.0.run(plan, mode, &never, &mut |_, so_far| progress.advanced(so_far)).await
+        let deadline = self.0.deadline();
+        let mut on_settled = |_: &[_], so_far: &Report| progress.advanced(so_far);
+        self.0.run(plan, mode, &never, deadline, &mut on_settled).await
     }
 
     /// Warms what is due of `plan` once, unless `cache_warming_enabled` is off.
@@ -113,13 +119,47 @@ impl<V: Send + Sync + 'static> Warmer<V> {
     #[must_use = "a dropped schedule ends"]
     pub fn spawn_schedule(&self, plan: &Plan) -> Option<Schedule> {
         let enabled = self.0.config.cache_warming_enabled;
-        enabled.then(|| Schedule::spawn(Arc::clone(&self.0), plan.clone()))
+        enabled.then(|| Schedule::spawn(Arc::clone(&self.0), plan.clone(), None))
+    }
+
+    /// As [`spawn_schedule`](Self::spawn_schedule), and loads a key of the plan anew as soon as `log`
+    /// tells that it was changed, if it is one that is read: the next reader finds the new value.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    #[must_use = "a dropped schedule ends"]
+    pub fn spawn_schedule_with(&self, plan: &Plan, log: Arc<dyn Log>) -> Option<Schedule> {
+        let enabled = self.0.config.cache_warming_enabled;
+        enabled.then(|| Schedule::spawn(Arc::clone(&self.0), plan.clone(), Some(log)))
     }
 
     /// What all runs of this warmer and its clones did so far.
     #[must_use]
     pub fn stats(&self) -> WarmerStats {
-        self.0.stats.lock().clone()
+        let mut stats = self.0.stats.lock().clone();
+        let watch = self.0.watch.lock().clone();
+        stats.payoff = watch.map(|watch| Payoff::new(watch.total(), stats.total.source_calls));
+        stats
+    }
+
+    pub(crate) const fn runner(&self) -> &Arc<Runner<V>> {
+        &self.0
+    }
+
+    /// Counts from now on what readers make of the keys of `plan`, in place of those of an earlier
+    /// plan: [`stats`](Self::stats) then tells what warming was good for. A schedule watches its
+    /// plan by itself.
+    pub fn watch(&self, plan: &Plan) {
+        let watch = self.0.cache.watch_reads(plan.keys());
+        *self.0.watch.lock() = Some(Arc::new(watch));
+    }
+
+    /// How many calls of the source may be under way now: `concurrency`, or less while live reads or
+    /// the source suffer; below 1 there are pauses between calls.
+    #[must_use]
+    pub fn concurrency_now(&self) -> f64 {
+        self.0.brake.limit()
     }
 }
 

@@ -1,14 +1,16 @@
 //! `warm`: values from a source into every tier, once or for as long as it runs.
 
+mod job;
 mod origin;
+mod plan;
 mod watch;
 
 use std::path::PathBuf;
 
 use anyhow::Result;
 use cache_core::{Cache, Span, Ttl};
-use cache_warmer::{DataKind, Mode, Plan, Report, Warmer, WarmerConfig};
-use clap::{Args, ValueEnum};
+use cache_warmer::{DataKind, JobEnd, Mode, Plan, Report, Start, Warmer, WarmerConfig};
+use clap::{Args, Subcommand, ValueEnum};
 use serde_json::Value;
 
 pub(crate) use self::origin::Origin;
@@ -17,7 +19,7 @@ use super::Context;
 use crate::{
     config::{Config, WarmConfig},
     exit::{BadInput, Exit},
-    output, progress,
+    output,
     wiring::Session,
 };
 
@@ -38,17 +40,65 @@ const READ_BACK_LEN: usize = 1_000;
 /// With --format json: the report as an object; with --watch the report of the first round, and at
 /// the end the statistics of all of them. Exits with 1 when the source has none of the keys, and
 /// with 4 when some could not be loaded, or written to every tier.
+///
+/// A single run keeps its place in the bottom tier, every 1,000 keys. Ctrl-C ends it in order, with
+/// exit code 6, and --resume goes on there, as it does after a crash; of several processes that
+/// warm one namespace one works at a time.
 #[derive(Args)]
 #[command(
     verbatim_doc_comment,
+    args_conflicts_with_subcommands = true,
     after_help = "Examples:
   cache-cli warm
   cache-cli warm --preset market --source https://quotes.example/{key}.json
   cache-cli warm --source csv:prices.csv --key-column Symbol --order-column Date --ttl 1h
   cache-cli warm --keys AAPL,MSFT --forced
+  cache-cli warm --keys-file keys.txt --rate 500 --source https://quotes.example/{key}.json
+  cache-cli warm --keys-file keys.txt --rate 500 --source https://quotes.example/{key}.json --resume
+  cache-cli warm plan --keys-file keys.txt --source https://quotes.example/{key}.json
+  cache-cli warm status --kind price
   cache-cli warm --watch --source https://quotes.example/{key}.json"
 )]
 pub(crate) struct Warm {
+    #[command(subcommand)]
+    action: Option<Action>,
+
+    #[command(flatten)]
+    what: What,
+
+    /// Load also what the tiers have fresh
+    #[arg(long)]
+    forced: bool,
+
+    /// Go on where an earlier run of the same keys was stopped, or died
+    #[arg(long, conflicts_with = "watch")]
+    resume: bool,
+
+    /// Go on until Ctrl-C, and load each value again shortly before it expires
+    #[arg(long, conflicts_with = "forced")]
+    watch: bool,
+}
+
+/// What is told instead of warming.
+#[derive(Subcommand)]
+enum Action {
+    /// Tell what a run would load, and at what cost, and load nothing
+    Plan(What),
+    /// Tell how the last run of a namespace stands
+    Status(Status),
+}
+
+/// Which run.
+#[derive(Args)]
+struct Status {
+    /// The kind of data, which is the namespace [default: price]
+    #[arg(long, value_name = "KIND")]
+    kind: Option<DataKind>,
+}
+
+/// What is warmed, and how fast.
+#[derive(Args)]
+struct What {
     /// `sample` (built in), `csv:PATH`, or the URL of an HTTP/JSON source with `{key}` in it
     #[arg(long, value_name = "SOURCE")]
     source: Option<Origin>,
@@ -85,13 +135,17 @@ pub(crate) struct Warm {
     #[arg(long, value_name = "NAME")]
     order_column: Option<String>,
 
-    /// Load also what the tiers have fresh
-    #[arg(long)]
-    forced: bool,
+    /// Ask the source for so many keys a second at most
+    #[arg(long, value_name = "KEYS_PER_S")]
+    rate: Option<f64>,
 
-    /// Go on until Ctrl-C, and load each value again shortly before it expires
-    #[arg(long, conflicts_with = "forced")]
-    watch: bool,
+    /// How many calls of the source may be under way at the same time
+    #[arg(long, value_name = "CALLS")]
+    concurrency: Option<usize>,
+
+    /// Stop after this time; --resume goes on
+    #[arg(long, value_name = "SPAN")]
+    deadline: Option<Span>,
 }
 
 /// A named set of keys.
@@ -101,30 +155,58 @@ pub(crate) enum Preset {
     Market,
 }
 
+/// What the flags and the configuration come to.
+struct Chosen {
+    config: Config,
+    kind: DataKind,
+    source: Source,
+    plan: Plan,
+    ttl: Ttl,
+    warmer: WarmerConfig,
+}
+
 impl Warm {
     pub(super) async fn run(self, context: &Context) -> Result<Exit> {
+        match self.action {
+            Some(Action::Plan(what)) => return plan::run(what.choose(context)?, context).await,
+            Some(Action::Status(status)) => return job::status(&status, context).await,
+            None => {}
+        }
+        let Chosen { config, kind, source, plan, ttl, warmer } = self.what.choose(context)?;
+        let session = Session::open(config).await?;
+        let cache = session.cache_with(kind.namespace(), ttl)?;
+        let warmer = Warmer::new(cache.clone(), source.into_shared(), warmer)?;
+        let exit = if self.watch {
+            watch::run(&warmer, &plan, context.format).await?
+        } else {
+            let mode = if self.forced { Mode::Forced } else { Mode::Due };
+            let start = if self.resume { Start::Resume } else { Start::Anew };
+            let job = job::of(&session, kind, plan.clone())?.mode(mode);
+            let end = job::run(&warmer, &job, start).await?;
+            let report = end.report();
+            let is_written = is_written(&session, &cache, &plan, &end).await?;
+            context.format.print(report)?;
+            match &end {
+                JobEnd::Done(report) if is_written => exit(report),
+                JobEnd::Done(_) => Exit::Tier,
+                _ => Exit::Stopped,
+            }
+        };
+        session.close(&[cache]).await?;
+        Ok(exit)
+    }
+}
+
+impl What {
+    fn choose(self, context: &Context) -> Result<Chosen> {
         let config = context.config()?;
         let source = self.source(&config.warm)?;
         let kind = self.kind.or(config.warm.kind).unwrap_or(DataKind::Price);
         let plan = self.plan(&config.warm, &source, kind)?;
         let fresh = self.ttl.or(config.warm.ttl).map_or(source.ttl(kind), |ttl| ttl.0);
         let ttl = Ttl { fresh, stale: config.max_stale.0 }.validate()?;
-        let warmer_config = warmer_config(&config);
-
-        let session = context.session().await?;
-        let cache = session.cache_with(kind.namespace(), ttl)?;
-        let warmer = Warmer::new(cache.clone(), source.into_shared(), warmer_config)?;
-        let exit = if self.watch {
-            watch::run(&warmer, &plan, context.format).await?
-        } else {
-            let mode = if self.forced { Mode::Forced } else { Mode::Due };
-            let report = once(&warmer, &plan, mode).await;
-            let is_whole = is_written(&session, &cache, &plan, &report).await?;
-            context.format.print(&report)?;
-            if is_whole { exit(&report) } else { Exit::Tier }
-        };
-        session.close(&[cache]).await?;
-        Ok(exit)
+        let warmer = self.warmer_config(&config);
+        Ok(Chosen { config, kind, source, plan, ttl, warmer })
     }
 
     fn source(&self, config: &WarmConfig) -> Result<Source> {
@@ -168,15 +250,22 @@ impl Warm {
         }
         Ok(plan)
     }
-}
 
-/// One run, with a progress bar where somebody watches.
-async fn once(warmer: &Warmer<Value>, plan: &Plan, mode: Mode) -> Report {
-    let bar = progress::bar(plan.len() as u64, "warming");
-    let advanced = |so_far: &Report| bar.set_position(so_far.done());
-    let report = warmer.warm_with(plan, mode, &advanced).await;
-    bar.finish_and_clear();
-    report
+    fn warmer_config(&self, config: &Config) -> WarmerConfig {
+        let defaults = WarmerConfig::default();
+        let WarmConfig { concurrency, refresh_ahead, deadline, keys_per_s_max, .. } = &config.warm;
+        let slowdown = config.warm.live_slowdown_max;
+        WarmerConfig {
+            cache_warming_enabled: config.cache_warming_enabled,
+            cache_warming_interval_seconds: config.cache_warming_interval_seconds,
+            concurrency: self.concurrency.or(*concurrency).unwrap_or(defaults.concurrency),
+            refresh_ahead: refresh_ahead.unwrap_or(defaults.refresh_ahead),
+            deadline: self.deadline.or(*deadline),
+            keys_per_s_max: self.rate.or(*keys_per_s_max),
+            live_slowdown_max: slowdown.unwrap_or(defaults.live_slowdown_max),
+            ..defaults
+        }
+    }
 }
 
 /// Whether every tier has what the report says: a cache that a tier fails still answers its readers,
@@ -185,9 +274,10 @@ async fn is_written(
     session: &Session,
     cache: &Cache<Value>,
     plan: &Plan,
-    report: &Report,
+    end: &JobEnd,
 ) -> Result<bool> {
-    let wanted = report.loaded + report.already_fresh;
+    let JobEnd::Done(report) = end else { return Ok(true) };
+    let wanted = report.warmed() + report.already_fresh;
     let mut is_written = true;
     for tier in &session.tiers {
         let mut present = 0;
@@ -206,19 +296,6 @@ async fn is_written(
         }
     }
     Ok(is_written)
-}
-
-fn warmer_config(config: &Config) -> WarmerConfig {
-    let defaults = WarmerConfig::default();
-    let WarmConfig { concurrency, refresh_ahead, deadline, .. } = &config.warm;
-    WarmerConfig {
-        cache_warming_enabled: config.cache_warming_enabled,
-        cache_warming_interval_seconds: config.cache_warming_interval_seconds,
-        concurrency: concurrency.unwrap_or(defaults.concurrency),
-        refresh_ahead: refresh_ahead.unwrap_or(defaults.refresh_ahead),
-        deadline: *deadline,
-        ..defaults
-    }
 }
 
 fn exit(report: &Report) -> Exit {

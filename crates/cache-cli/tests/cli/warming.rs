@@ -1,10 +1,13 @@
 //! Warming from files and from a service, by processes that others read after.
 
 use std::{
+    collections::HashMap,
     io::{BufRead, BufReader, Read, Write},
     net::TcpListener,
-    process::Command,
+    process::{Child, Command},
+    sync::{Arc, Mutex},
     thread,
+    time::Duration,
 };
 
 use crate::support::{Home, Run};
@@ -61,16 +64,27 @@ fn a_file_of_ones_own_is_read_by_the_names_of_its_columns() {
 
 /// Answers each request with its path as JSON, and those for `down` with a fault.
 fn serve() -> u16 {
+    serve_slowly(Duration::ZERO, Arc::default())
+}
+
+/// How often each path was asked for.
+type Asked = Arc<Mutex<HashMap<String, usize>>>;
+
+/// The same, each after `pause`, and counted.
+fn serve_slowly(pause: Duration, asked: Asked) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
+            let asked = Arc::clone(&asked);
             thread::spawn(move || {
                 let mut head = String::new();
                 let mut reader = BufReader::new(stream.try_clone().unwrap());
                 while reader.read_line(&mut head).is_ok_and(|len| len > 2) {}
                 let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+                *asked.lock().unwrap().entry(path.clone()).or_default() += 1;
+                thread::sleep(pause);
                 let (status, body) = match path.as_str() {
                     "/down" => ("500 Down", String::new()),
                     "/none" => ("404 None", String::new()),
@@ -146,4 +160,117 @@ fn a_watch_is_refused_where_warming_is_off_and_a_single_run_is_not() {
     home.write("config/cache-cli/config.toml", "cache_warming_enabled = false\n");
     home.run(["warm", "--watch"]).refused(3, "cache_warming_enabled");
     home.run(["warm"]).done();
+}
+
+/// A run over 600 keys of a counted source that takes its time.
+struct LongRun {
+    home: Home,
+    asked: Asked,
+    source: String,
+}
+
+impl LongRun {
+    fn new() -> Self {
+        let (home, asked) = (Home::new(), Asked::default());
+        let keys: String = (0..600).map(|i| format!("k{i}\n")).collect();
+        home.write("keys.txt", &keys);
+        let port = serve_slowly(Duration::from_millis(10), Arc::clone(&asked));
+        Self { home, asked, source: format!("http://127.0.0.1:{port}/{{key}}") }
+    }
+
+    fn arguments<'a>(&'a self, more: &[&'a str]) -> Vec<&'a str> {
+        let what = ["warm", "--source", &self.source, "--keys-file", "keys.txt", "--ttl", "1h"];
+        what.iter().chain(more).copied().chain(["--format", "json"]).collect()
+    }
+
+    fn begin(&self, more: &[&str]) -> Child {
+        self.home.command(self.arguments(more)).spawn().unwrap()
+    }
+
+    /// Waits until the source was asked for so many keys.
+    fn under_way(&self, keys: usize) {
+        while self.keys_asked() < keys {
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn keys_asked(&self) -> usize {
+        self.asked.lock().unwrap().len()
+    }
+
+    fn most_asked(&self) -> usize {
+        *self.asked.lock().unwrap().values().max().unwrap()
+    }
+}
+
+fn signal(child: &Child, signal: &str) {
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_that_was_interrupted_is_completed_by_resume_and_loads_nothing_twice() {
+    let run = LongRun::new();
+    let child = run.begin(&[]);
+    run.under_way(100);
+    signal(&child, "INT");
+    let ended = Run::of(child.wait_with_output().unwrap());
+    assert_eq!(ended.code, 6, "{ended:?}");
+    assert!(ended.err.contains("--resume") && ended.err.contains("of memory"), "{ended:?}");
+    let (_, status) = run.home.json(["warm", "status"]);
+    assert_eq!((&status["stage"], &status["settled"]), (&json!("stopped"), &json!(0)));
+
+    let resumed = Run::of(run.begin(&["--resume"]).wait_with_output().unwrap()).done();
+    let report: Value = serde_json::from_str(&resumed.out).unwrap();
+    assert_eq!(report["planned"], 600);
+    let (fresh, loaded) = (report["already_fresh"].as_u64(), report["loaded"].as_u64());
+    assert_eq!(fresh.unwrap() + loaded.unwrap(), 600, "{report}");
+    assert!(fresh.unwrap() >= 90, "{report}");
+    assert_eq!((run.keys_asked(), run.most_asked()), (600, 1));
+    let (_, status) = run.home.json(["warm", "status"]);
+    assert_eq!((&status["stage"], &status["settled"]), (&json!("done"), &json!(600)));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_leader_that_is_killed_is_replaced_and_no_key_is_loaded_more_than_twice() {
+    let run = LongRun::new();
+    let mut leader = run.begin(&[]);
+    run.under_way(50);
+    // It waits for the lease.
+    let follower = run.begin(&["--resume"]);
+    run.under_way(150);
+    signal(&leader, "KILL");
+    leader.wait().unwrap();
+    let ended = Run::of(follower.wait_with_output().unwrap()).done();
+    let report: Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!(report["planned"], 600, "{report}");
+    assert!(report["already_fresh"].as_u64().unwrap() >= 130, "{report}");
+    assert_eq!(run.keys_asked(), 600, "the plan is completed");
+    assert!(run.most_asked() <= 2, "{}", run.most_asked());
+    let (_, status) = run.home.json(["warm", "status"]);
+    assert_eq!((&status["stage"], &status["leaders"]), (&json!("done"), &json!(2)));
+}
+
+#[test]
+fn a_plan_is_told_with_its_cost_and_nothing_is_loaded() {
+    let home = Home::new();
+    home.run(["warm", "--keys", "AAPL"]).done();
+    let (code, plan) = home.json(["warm", "plan", "--rate", "2"]);
+    assert_eq!((code, &plan["planned"], &plan["already_fresh"]), (0, &json!(5), &json!(1)));
+    assert_eq!((&plan["to_load"], &plan["source_calls"]), (&json!(4), &json!(1)));
+    assert_eq!(plan["takes_at_least_ms"], 2_000);
+    assert_eq!(home.run(["get", "price:MSFT"]).code, 1, "nothing was loaded");
+    let told = home.run(["warm", "plan"]).done().out;
+    assert!(told.contains("4 would be loaded, by 1 calls"), "{told}");
+}
+
+#[test]
+fn what_was_never_run_has_no_status_and_cannot_be_resumed_as_something_else() {
+    let home = Home::new();
+    assert_eq!(home.run(["warm", "status"]).code, 1);
+    home.run(["warm", "--keys", "AAPL"]).done();
+    assert!(home.run(["warm", "status"]).done().out.contains("done; 1 of 1 keys"));
+    home.run(["warm", "--keys", "AAPL,IBM", "--resume"]).refused(3, "cannot be resumed");
 }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::{
     cluster::Go,
     flights::{Boarding, Landing, Passenger, Pilot},
-    hit::Hit,
+    hit::{Hit, Keeping},
     item::Loaded,
     load_error::{Failure, SourceError},
     look::Candidate,
@@ -26,6 +26,7 @@ use crate::{
     error::{Error, ErrorKind},
     event::Event,
     key::Key,
+    layers::uncounted,
     load_limit::{LoadPermit, Priority},
     stats::{Operation, Outcome},
 };
@@ -196,7 +197,12 @@ impl<V: Send + Sync + 'static> Shared<V> {
         };
         let course = Course { wanted, priority, ..Course::plain() };
         let keys: Vec<Key> = pilots.iter().map(|pilot| pilot.key.clone()).collect();
-        let candidates = self.look_below_many(&keys, &course).await;
+        let look = self.look_below_many(&keys, &course);
+        let candidates = match wanted {
+            Wanted::Fresh => look.await,
+            // It asks for the fences, whatever the tiers have.
+            Wanted::Reload => uncounted(look).await,
+        };
         let mut open = Vec::new();
         let mut waiting = Vec::new();
         for (pilot, candidate) in pilots.into_iter().zip(candidates) {
@@ -343,18 +349,22 @@ impl<V: Send + Sync + 'static> Shared<V> {
         tags: &TagStart,
     ) -> Vec<Landing<V>> {
         let mut fills = Vec::new();
-        let landings = each
-            .into_iter()
-            .map(|(candidate, loaded)| {
-                let stale = candidate.hit.clone();
-                match loaded.and_then(|brought| self.keep(candidate, brought, course, &mut fills)) {
-                    Ok(answer) => Ok(answer),
-                    Err(failure) if course.is_plain() => self.fall_back(stale, failure),
-                    Err(failure) => Err(Failure::Unlooked(Arc::new(failure))),
-                }
-            })
-            .collect();
-        self.fill(fills, tags).await;
+        let mut landings: Vec<Landing<V>> = Vec::with_capacity(each.len());
+        for (place, (candidate, loaded)) in each.into_iter().enumerate() {
+            let (stale, before) = (candidate.hit.clone(), fills.len());
+            let kept = loaded.and_then(|brought| self.keep(candidate, brought, course, &mut fills));
+            fills[before..].iter_mut().for_each(|fill| fill.place = place);
+            landings.push(match kept {
+                Ok(answer) => Ok(answer),
+                Err(failure) if course.is_plain() => self.fall_back(stale, failure),
+                Err(failure) => Err(Failure::Unlooked(Arc::new(failure))),
+            });
+        }
+        for place in self.fill(fills, tags).await {
+            if let Ok(Some(hit)) = &mut landings[place] {
+                hit.keeping = Keeping::Superseded;
+            }
+        }
         landings
     }
 

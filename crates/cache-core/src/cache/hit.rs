@@ -24,6 +24,16 @@ pub struct Hit<V> {
     pub(super) weight: u32,
     /// Why its load brought nothing better.
     pub(super) fault: Option<Arc<Failure>>,
+    pub(super) keeping: Keeping,
+}
+
+/// What became of a value beyond being an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keeping {
+    /// It is in the cache, or was not meant to be.
+    Usual,
+    /// Its key has moved on during its load.
+    Superseded,
 }
 
 /// Milliseconds since the epoch; a moment beyond what they can tell is the last that they can.
@@ -69,6 +79,7 @@ impl<V> Hit<V> {
             load_cost_us,
             weight: 0,
             fault: None,
+            keeping: Keeping::Usual,
         }
     }
 
@@ -125,6 +136,20 @@ impl<V> Hit<V> {
     #[must_use]
     pub const fn version(&self) -> Option<Version> {
         self.version
+    }
+
+    /// What it takes in a near tier, in bytes, with its key; 0 where it is kept nowhere, and for a
+    /// hit of the near tier itself.
+    #[must_use]
+    pub const fn weight(&self) -> u32 {
+        self.weight
+    }
+
+    /// Whether the cache did not keep it, because its key was changed during its load, or a newer
+    /// version is known: the next reader gets another value.
+    #[must_use]
+    pub const fn is_superseded(&self) -> bool {
+        matches!(self.keeping, Keeping::Superseded)
     }
 
     /// Whether a load brought it just now, so that nothing newer was to be had.

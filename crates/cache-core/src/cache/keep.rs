@@ -27,6 +27,8 @@ const GONE: Ttl = Ttl::fresh(Duration::from_millis(1));
 
 /// What is to be written to every tier.
 pub(super) struct Fill<V> {
+    /// Of the key among those of its flight.
+    pub(super) place: usize,
     candidate: Candidate<V>,
     kept: Kept<V>,
     entry: Entry,
@@ -65,7 +67,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
         if ttl.is_some() || known.is_some() || candidate.hit.is_some() {
             // With the version of what it takes the place of, an older value stays refused.
             let entry = Entry::absent(birth.at, ttl.unwrap_or(GONE)).with_version(version);
-            fills.push(Fill { candidate, kept: None, entry });
+            fills.push(Fill { place: 0, candidate, kept: None, entry });
         }
         Ok(None)
     }
@@ -90,7 +92,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
             Ok(entry) => {
                 let entry = self.timed(&candidate.key, entry, &terms);
                 let (times, weight) = (Times::of(&entry), near::weight(&candidate.key, &entry));
-                fills.push(Fill { candidate, kept: Some(Arc::clone(&value)), entry });
+                fills.push(Fill { place: 0, candidate, kept: Some(Arc::clone(&value)), entry });
                 self.loaded(value, times, version, birth).weighing(weight)
             }
             Err(error) => {
@@ -121,7 +123,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
             Ok(entry) => {
                 let entry = self.timed_on(&candidate.key, entry.with_priority(previous.priority()));
                 let (times, weight) = (Times::of(&entry), near::weight(&candidate.key, &entry));
-                fills.push(Fill { candidate, kept: Some(Arc::clone(&value)), entry });
+                fills.push(Fill { place: 0, candidate, kept: Some(Arc::clone(&value)), entry });
                 (times, weight)
             }
             Err(error) => {
@@ -150,15 +152,19 @@ impl<V: Send + Sync + 'static> Shared<V> {
     /// Fills the tiers from the bottom up, the near tier last, unless the key has moved meanwhile.
     ///
     /// Tags have their generations as of `start`. A value with a tag that has changed since is as
-    /// good as one whose key has moved.
-    pub(super) async fn fill(&self, fills: Vec<Fill<V>>, start: &TagStart) {
+    /// good as one whose key has moved. The answer is the places of those that were not kept for that.
+    pub(super) async fn fill(&self, fills: Vec<Fill<V>>, start: &TagStart) -> Vec<usize> {
         // A tier forgets a moved fence at some time. What took longer could undo a removal, as when
         // the process was stopped since.
         let (fills, late): (Vec<_>, Vec<_>) = fills
             .into_iter()
             .partition(|fill| fill.candidate.began.elapsed() <= self.fence_retention);
-        late.iter().for_each(|fill| self.note_refused(&fill.candidate));
-        let fills = self.stamp(fills, start).await;
+        let mut superseded = Vec::new();
+        for fill in late {
+            self.note_refused(&fill.candidate);
+            superseded.push(fill.place);
+        }
+        let fills = self.stamp(fills, start, &mut superseded).await;
         let puts: Vec<Put> = fills
             .iter()
             .map(|Fill { candidate, entry, .. }| Put {
@@ -172,26 +178,41 @@ impl<V: Send + Sync + 'static> Shared<V> {
             Some(stack) if !puts.is_empty() => stack.put_up(&puts).await.0,
             _ => vec![PutOutcome::Skipped; puts.len()],
         };
-        for (Fill { candidate, kept, entry }, outcome) in fills.into_iter().zip(outcomes) {
+        for (Fill { place, candidate, kept, entry }, outcome) in fills.into_iter().zip(outcomes) {
             if outcome == PutOutcome::Superseded {
                 self.note_refused(&candidate);
-            } else {
-                let Candidate { key, near_fence, fence, .. } = candidate;
-                let provenance = self.coherence.provenance(|level| fence.part(level));
-                self.near_fill(&key, kept, &entry, near_fence, provenance);
+                superseded.push(place);
+                continue;
+            }
+            let Candidate { key, near_fence, fence, .. } = candidate;
+            let provenance = self.coherence.provenance(|level| fence.part(level));
+            let near = self.near_fill(&key, kept, &entry, near_fence, provenance);
+            // Several keys may share a fence of the near tier: where another tier has taken the
+            // value, its word counts.
+            if outcome == PutOutcome::Skipped && near == PutOutcome::Superseded {
+                superseded.push(place);
             }
         }
+        superseded
     }
 
-    async fn stamp(&self, fills: Vec<Fill<V>>, start: &TagStart) -> Vec<Fill<V>> {
+    async fn stamp(
+        &self,
+        fills: Vec<Fill<V>>,
+        start: &TagStart,
+        superseded: &mut Vec<usize>,
+    ) -> Vec<Fill<V>> {
         let mut stamped = Vec::with_capacity(fills.len());
-        for Fill { candidate, kept, entry } in fills {
+        for Fill { place, candidate, kept, entry } in fills {
             let tags: Vec<Arc<str>> = tag_book::names(&entry.tags).collect();
             match self.tags.stamp(start, &tags).await {
                 Some(tags) => {
-                    stamped.push(Fill { candidate, kept, entry: entry.with_tags(tags) });
+                    stamped.push(Fill { place, candidate, kept, entry: entry.with_tags(tags) });
                 }
-                None => self.note_refused(&candidate),
+                None => {
+                    self.note_refused(&candidate);
+                    superseded.push(place);
+                }
             }
         }
         stamped

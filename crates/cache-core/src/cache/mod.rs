@@ -23,8 +23,10 @@ mod runway;
 mod session;
 mod shared;
 mod studies;
+mod survey;
 mod tag_book;
 mod timing;
+mod watch;
 mod write;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -42,6 +44,7 @@ pub use reply::{Previous, Reply};
 pub use request::{Freshness, Read};
 pub use session::Session;
 use shared::{Glance, Shared};
+pub use watch::{ReadWatch, WatchedReads};
 
 use crate::{
     audit::Auditor,

@@ -33,6 +33,7 @@ use crate::{
     load_limit::LoadLimit,
     stack::Stack,
     tags::{TAGS_MAX, TagMark, Tags},
+    tier::PutOutcome,
     ttl_rule::TtlRule,
 };
 
@@ -179,12 +180,13 @@ impl<V: Send + Sync + 'static> Shared<V> {
         entry: &Entry,
         near_fence: Option<NearFence>,
         provenance: Provenance,
-    ) {
-        if let (Some(near), Some(near_fence)) = (&self.near, near_fence) {
-            let provenance = self.coherence.with_digest(provenance, entry);
-            self.note_priority(near, key, entry);
-            near.fill(key, kept, entry, near_fence, provenance);
-        }
+    ) -> PutOutcome {
+        let (Some(near), Some(near_fence)) = (&self.near, near_fence) else {
+            return PutOutcome::Skipped;
+        };
+        let provenance = self.coherence.with_digest(provenance, entry);
+        self.note_priority(near, key, entry);
+        near.fill(key, kept, entry, near_fence, provenance)
     }
 
     /// Tells once that priorities are for nothing in the near tier.

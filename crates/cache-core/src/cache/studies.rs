@@ -3,6 +3,7 @@
 use super::{
     hit::{Hit, Origin},
     shared::Shared,
+    watch::Watches,
 };
 use crate::{
     access_log::{AccessLog, AccessOutcome, AccessRead},
@@ -16,15 +17,16 @@ pub(super) struct Studies {
     log: Option<AccessLog>,
     curve: Option<CurveTracker>,
     tap: Option<ReadTap>,
+    pub(super) watches: Watches,
 }
 
 impl Studies {
-    pub(super) const fn new(
+    pub(super) fn new(
         log: Option<AccessLog>,
         curve: Option<CurveTracker>,
         tap: Option<ReadTap>,
     ) -> Self {
-        Self { log, curve, tap }
+        Self { log, curve, tap, watches: Watches::default() }
     }
 }
 
@@ -32,7 +34,8 @@ impl<V: Send + Sync + 'static> Shared<V> {
     /// Notes a read that the near tier has answered, by a value or by the word that there is none.
     #[inline]
     pub(super) fn note_near(&self, text: &str, hit: Option<&Hit<V>>) {
-        let Studies { log, curve, tap } = &self.studies;
+        let Studies { log, curve, tap, watches } = &self.studies;
+        watches.note(text, hit.is_some());
         if let Some(log) = log {
             log.note(&self.namespace, text, || self.access(text, hit, AccessOutcome::Near));
         }
@@ -53,7 +56,8 @@ impl<V: Send + Sync + 'static> Shared<V> {
             Some(Origin::Load) => AccessOutcome::Load,
             None => AccessOutcome::Nothing,
         };
-        let Studies { log, curve, tap } = &self.studies;
+        let Studies { log, curve, tap, watches } = &self.studies;
+        watches.note(text, matches!(outcome, AccessOutcome::Near | AccessOutcome::Tier));
         if let Some(log) = log {
             log.note(&self.namespace, text, || self.access(text, hit, outcome));
         }

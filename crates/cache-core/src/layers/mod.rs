@@ -18,6 +18,7 @@ pub use breaker::{Breaker, BreakerConfig, BreakerState, breaker};
 pub use guard::{Guard, Guarded, guard};
 pub use limit::{CallLimit, limit};
 pub use observe::Observed;
+pub(crate) use observe::uncounted;
 pub use patience::patience;
 pub use retry::{RetryConfig, retry};
 pub use timeout::timeout;

@@ -14,9 +14,20 @@ use crate::{
     key::{Key, Namespace},
     lease::Leases,
     pressure::TierRoom,
-    stats::{Operation, Outcome, Recorder, TierStats},
+    stats::{LatencyHistogram, Operation, Outcome, Recorder, TierStats},
     tier::{Lookup, Put, PutOutcome, Removal, Tier, TierInfo, Usage},
 };
+
+tokio::task_local! {
+    /// There while reads are nobody's: they are not counted.
+    static UNCOUNTED: ();
+}
+
+/// Carries `work` out without counting or timing the tiers' reads in it. Their errors are counted:
+/// these are the tier's, whoever asks.
+pub(crate) async fn uncounted<T>(work: impl Future<Output = T>) -> T {
+    UNCOUNTED.scope((), work).await
+}
 
 /// A tier whose calls are counted and timed. A [`Cache`](crate::Cache) puts each of its tiers into
 /// one; whoever composes tiers without a cache may do the same.
@@ -52,6 +63,11 @@ impl Observed {
         TierStats::new(self.name(), &self.recorder, usage)
     }
 
+    /// What reads took so far, of what was there and what was not.
+    pub(crate) fn read_latency(&self) -> LatencyHistogram {
+        self.recorder.reads()
+    }
+
     fn note_write(&self, write: Operation, error: Option<&Error>, took: Duration, keys: usize) {
         match error {
             None => self.recorder.record(write, Outcome::Done, took, keys),
@@ -60,9 +76,11 @@ impl Observed {
     }
 
     fn note_lookups(&self, lookups: &[Lookup], took: Duration) {
-        let hits = lookups.iter().filter(|lookup| lookup.entry.is_some()).count();
-        self.recorder.record(Operation::Get, Outcome::Hit, took, hits);
-        self.recorder.record(Operation::Get, Outcome::Miss, took, lookups.len() - hits);
+        if UNCOUNTED.try_with(|()| ()).is_err() {
+            let hits = lookups.iter().filter(|lookup| lookup.entry.is_some()).count();
+            self.recorder.record(Operation::Get, Outcome::Hit, took, hits);
+            self.recorder.record(Operation::Get, Outcome::Miss, took, lookups.len() - hits);
+        }
         let corrupt = lookups.iter().filter(|lookup| lookup.corrupt.is_some()).count();
         if corrupt > 0 {
             let name = self.name();

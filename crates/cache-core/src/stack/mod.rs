@@ -1,5 +1,6 @@
 //! Tiers on top of each other, as one tier.
 
+mod copy;
 mod debts;
 mod faults;
 mod search;
@@ -28,6 +29,7 @@ use crate::{
         Condition, Durability, Lookup, Put, PutOutcome, Removal, Tier, TierInfo, Usage, check_batch,
     },
 };
+pub use copy::Copied;
 use debts::{Debts, Missed, Suspicion};
 use faults::Faults;
 use search::Search;

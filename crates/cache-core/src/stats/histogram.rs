@@ -50,6 +50,18 @@ impl LatencyHistogram {
         self.0.add(&other.0).expect("the histogram grows up to the largest latency");
     }
 
+    /// The samples that have come since this histogram was as `earlier`.
+    ///
+    /// # Panics
+    ///
+    /// When `earlier` has samples that this one does not have.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let mut later = self.clone();
+        later.0.subtract(&earlier.0).expect("it has all samples that it had before");
+        later
+    }
+
     /// How many samples there are.
     #[must_use]
     pub fn count(&self) -> u64 {

@@ -93,6 +93,17 @@ impl Recorder {
         self.corrupt.fetch_add(records as u64, Ordering::Relaxed);
     }
 
+    /// What reads took, whatever they found.
+    pub(crate) fn reads(&self) -> LatencyHistogram {
+        let mut reads = LatencyHistogram::new();
+        for outcome in [Outcome::Hit, Outcome::Miss] {
+            if let Some(known) = &*self.cells[Operation::Get as usize][outcome as usize].lock() {
+                reads.merge(known);
+            }
+        }
+        reads
+    }
+
     pub(crate) fn snapshot(&self, operation: Operation) -> OperationStats {
         let of = |outcome: Outcome| {
             let cell = self.cells[operation as usize][outcome as usize].lock();

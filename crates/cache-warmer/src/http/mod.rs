@@ -2,13 +2,13 @@
 
 mod template;
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use cache_core::{ByteSize, Error, ErrorKind, Item, Result, Span};
 use reqwest::{
     Client, Response, StatusCode,
-    header::{HeaderMap, HeaderName, HeaderValue},
+    header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
     redirect,
 };
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
@@ -151,7 +151,13 @@ impl HttpSource {
             StatusCode::OK | StatusCode::NON_AUTHORITATIVE_INFORMATION => {
                 self.body(key, response).await.map(Some)
             }
-            _ => Err(self.rejected(key, status)),
+            _ => {
+                let error = self.rejected(key, status);
+                Err(match pause(response.headers()) {
+                    Some(pause) => error.retry_after(pause),
+                    None => error,
+                })
+            }
         }
     }
 
@@ -235,6 +241,12 @@ impl<V: DeserializeOwned + Send + 'static> Source<V> for HttpSource {
     fn batch_len_max(&self) -> usize {
         1
     }
+}
+
+/// What `Retry-After` says in seconds. A date there is not understood: clocks differ.
+fn pause(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
+    text.trim().parse().ok().map(Duration::from_secs)
 }
 
 fn check(config: &HttpConfig) -> Result<()> {

@@ -1,5 +1,7 @@
 //! The warmer against the front of a cache: one run, and a schedule.
 
+mod copy;
+mod job;
 mod run;
 mod schedule;
 mod support;

@@ -249,6 +249,150 @@ async fn progress_goes_on_to_the_last_key() {
 }
 
 #[tokio::test]
+async fn looking_at_what_is_cached_counts_as_no_read() {
+    let clock = Arc::new(ManualClock::new());
+    let tier = MemoryTier::shared(ByteSize::mib(1), clock.clone());
+    let cache: Cache<String> = Cache::builder("price").clock(clock).tier(tier).build().unwrap();
+    let warmer = warmer(&cache, &Arc::new(Fake::new()));
+    for mode in [Mode::Due, Mode::Due, Mode::Forced] {
+        warmer.warm(&plan(["AAPL", "IBM", "missing"]), mode).await;
+    }
+    let stats = cache.stats().await;
+    assert_eq!((stats.hits, stats.misses), (0, 0));
+    for tier in &stats.tiers {
+        assert_eq!((tier.hits, tier.misses), (0, 0), "{}", tier.name);
+    }
+}
+
+#[tokio::test]
+async fn what_was_changed_during_its_load_does_not_count_as_loaded() {
+    let (cache, source) = (prices(), Arc::new(Fake::new().closed()));
+    let warmer = warmer(&cache, &source);
+    let plan = plan(["AAPL", "IBM"]);
+    let change = async {
+        source.under_way(1).await;
+        cache.invalidate("AAPL").await.unwrap();
+        source.open();
+    };
+    let (report, ()) = tokio::join!(warmer.warm(&plan, Mode::Due), change);
+    assert_eq!((report.loaded, report.skipped["superseded"], report.done()), (1, 1, 2));
+}
+
+#[tokio::test]
+async fn what_a_lower_tier_has_is_copied_up_and_the_source_is_not_asked() {
+    let clock = Arc::new(ManualClock::new());
+    let tier = |name: &str| -> Arc<MemoryTier> {
+        Arc::new(MemoryTier::new(ByteSize::mib(1), clock.clone()).named(name))
+    };
+    let (upper, lower) = (tier("upper"), tier("lower"));
+    let build = |tiers: &[&Arc<MemoryTier>]| -> Cache<String> {
+        let builder = Cache::builder("price").clock(clock.clone());
+        let builder = tiers.iter().fold(builder, |builder, tier| builder.tier((*tier).clone()));
+        builder.build().unwrap()
+    };
+    let before = build(&[&lower]);
+    for key in ["AAPL", "IBM"] {
+        before.insert(key, key.to_owned()).await.unwrap();
+    }
+    let (cache, source) = (build(&[&upper, &lower]), Arc::new(Fake::new()));
+    let warmer = warmer(&cache, &source);
+    let plan = plan(["AAPL", "IBM", "MSFT"]);
+    let report = warmer.warm(&plan, Mode::Due).await;
+    assert_eq!((report.copied, report.loaded, report.source_calls), (2, 1, 1));
+    assert!(report.bytes > 0, "{report}");
+    assert_eq!(source.loaded_keys().len(), 1);
+    let third = build(&[&upper]);
+    assert_eq!(third.get("IBM").await.unwrap().unwrap().as_str(), "IBM");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_says_when_to_come_again_is_left_alone_until_then() {
+    #[derive(Debug, Default)]
+    struct Busy(Mutex<Vec<tokio::time::Instant>>);
+
+    #[async_trait::async_trait]
+    impl Source<String> for Busy {
+        async fn load(&self, key: &str) -> cache_warmer::Answer<String> {
+            let mut calls = self.0.lock();
+            calls.push(tokio::time::Instant::now());
+            if calls.len() > 4 {
+                return Ok(Some(Item::new(key.to_owned())));
+            }
+            let kind = cache_warmer::SourceErrorKind::Rejected { status: 429 };
+            let error = cache_warmer::SourceError::new(kind, "too often");
+            Err(error.retry_after(Duration::from_secs(5)))
+        }
+
+        async fn load_many(&self, keys: &[String]) -> Vec<cache_warmer::Answer<String>> {
+            cache_warmer::load_each(self, keys, 1).await
+        }
+
+        fn batch_len_max(&self) -> usize {
+            1
+        }
+    }
+
+    let (cache, source) = (prices(), Arc::new(Busy::default()));
+    let shared = Arc::clone(&source) as Arc<dyn Source<String>>;
+    let config = WarmerConfig { concurrency: 4, ..WarmerConfig::default() };
+    let warmer = Warmer::new(cache, shared, config).unwrap();
+    let keys = Plan::new((0..10).map(|i| i.to_string())).unwrap();
+    let report = warmer.warm(&keys, Mode::Due).await;
+    assert_eq!((report.loaded, report.failed_keys(), report.source_calls), (10, 0, 14));
+    let calls = source.0.lock().clone();
+    assert!(calls[4] - calls[3] >= Duration::from_secs(5), "four were under way, then nothing");
+    assert!(warmer.concurrency_now() <= 4.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_keeps_its_rate() {
+    let (cache, source) = (prices(), Arc::new(Fake::new()));
+    let config =
+        WarmerConfig { keys_per_s_max: Some(100.0), batch_len: 10, ..WarmerConfig::default() };
+    let keys = Plan::new((0..500).map(|i| i.to_string())).unwrap();
+    let start = tokio::time::Instant::now();
+    let report = warmer_with(&cache, &source, config).warm(&keys, Mode::Forced).await;
+    assert_eq!((report.loaded, report.source_calls), (500, 50));
+    let took = start.elapsed();
+    assert!((4_800..=5_100).contains(&took.as_millis()), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_fails_hangs_or_talks_nonsense_is_asked_less_and_leaves_nothing_false() {
+    let (cache, source) = (prices(), Arc::new(Fake::new().batches_of(1)));
+    let kinds = ["fails", "hangs", "garbage", "good", "fine", "well", "right", "ok", "yes", "so"];
+    let keys = Plan::new((0..200).map(|i| format!("{}-{i}", kinds[i % 10]))).unwrap();
+    let warmer = warmer(&cache, &source);
+    let report = warmer.warm(&keys, Mode::Due).await;
+    assert_eq!((report.done(), report.loaded), (200, 140));
+    let reasons: Vec<(&str, u64)> =
+        report.failed.iter().map(|(reason, of)| (reason.as_str(), of.keys)).collect();
+    assert_eq!(reasons, [("malformed", 20), ("rejected_429", 20), ("timed_out", 20)]);
+    assert!(warmer.concurrency_now() < 8.0, "{}", warmer.concurrency_now());
+    assert!(source.most_under_way() <= 8 + 20, "those that hang were given up");
+    for key in keys.keys() {
+        let hit = cache.peek(key);
+        let is_false = hit.is_some_and(|hit| *hit.value().as_str() != format!("{key}#1"));
+        assert!(!is_false, "{key}");
+    }
+}
+
+#[tokio::test]
+async fn statistics_tell_what_warming_was_good_for() {
+    let (cache, source) = (prices(), Arc::new(Fake::new()));
+    let warmer = warmer(&cache, &source);
+    let plan = plan(["AAPL", "IBM"]);
+    warmer.watch(&plan);
+    warmer.warm(&plan, Mode::Due).await;
+    for _ in 0..5 {
+        cache.get("AAPL").await.unwrap();
+        cache.get("other").await.unwrap();
+    }
+    let payoff = warmer.stats().payoff.unwrap();
+    assert_eq!((payoff.hits, payoff.misses, payoff.hits_per_call), (5, 0, Some(5.0)));
+}
+
+#[tokio::test]
 async fn statistics_are_of_all_runs_and_of_the_last() {
     let (cache, source) = (prices(), Arc::new(Fake::new()));
     let warmer = warmer(&cache, &source);

@@ -2,9 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::support::{Fake, prices};
-use cache_core::Cache;
-use cache_warmer::{Plan, Source, Warmer, WarmerConfig};
+use crate::support::{Fake, TokioClock, prices};
+use cache_core::{ByteSize, Cache, MemoryTier, Tier};
+use cache_warmer::{Ahead, Plan, Ready, Source, Warmer, WarmerConfig};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -110,4 +110,67 @@ async fn a_dropped_schedule_ends() {
     drop(schedule);
     tokio::time::sleep(60 * SECOND).await;
     assert_eq!(source.loads_of("AAPL"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_is_ready_when_it_is_warm_or_its_time_is_over() {
+    let (cache, source) = (prices(), Arc::new(Fake::new().batches_of(1)));
+    let warmer = warmer(&cache, &source);
+    let warm = warmer.spawn_schedule(&Plan::new(["AAPL", "IBM"]).unwrap()).unwrap();
+    assert_eq!(warm.readiness(SECOND).ready().await, Ready::Warmed);
+
+    let slow = warmer.spawn_schedule(&Plan::new(["MSFT", "hangs", "GOOG"]).unwrap()).unwrap();
+    let readiness = slow.readiness(5 * SECOND);
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(readiness.now(), Ready::Warming { done: 2, planned: 3 });
+    assert!(!readiness.now().is_ready());
+    let start = tokio::time::Instant::now();
+    assert_eq!(readiness.ready().await, Ready::TimeIsOver { done: 2, planned: 3 });
+    assert_eq!(start.elapsed(), 4 * SECOND);
+    drop(slow);
+    assert!(readiness.now().is_ready());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_reads_is_not_loaded_again() {
+    let (cache, source) = (prices(), Arc::new(Fake::new()));
+    let config = WarmerConfig { ahead: Ahead::WhileRead, ..WarmerConfig::default() };
+    let shared = Arc::clone(&source) as Arc<dyn Source<String>>;
+    let warmer = Warmer::new(cache.clone(), shared, config).unwrap();
+    let schedule = warmer.spawn_schedule(&Plan::new(["read", "idle"]).unwrap()).unwrap();
+    schedule.warmed().await;
+    for _ in 0..60 {
+        assert!(cache.get("read").await.unwrap().is_some());
+        tokio::time::sleep(SECOND).await;
+    }
+    assert_eq!(source.loads_of("idle"), 1);
+    assert!(source.loads_of("read") >= 6, "{}", source.loads_of("read"));
+    let payoff = warmer.stats().payoff.unwrap();
+    assert_eq!((payoff.hits, payoff.misses), (60, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hot_key_that_was_invalidated_is_loaded_at_once_and_a_cold_one_is_not() {
+    let clock = Arc::new(TokioClock::begin());
+    let tier = Arc::new(MemoryTier::new(ByteSize::mib(1), clock.clone()).as_server());
+    let build = || -> Cache<String> {
+        let builder = Cache::builder("price").ttl(1_000 * SECOND).clock(clock.clone());
+        builder.tier(tier.clone()).build().unwrap()
+    };
+    let (cache, elsewhere, source) = (build(), build(), Arc::new(Fake::new()));
+    let config = WarmerConfig { cache_warming_interval_seconds: 3_600, ..WarmerConfig::default() };
+    let shared = Arc::clone(&source) as Arc<dyn Source<String>>;
+    let warmer = Warmer::new(cache.clone(), shared, config).unwrap();
+    let log = tier.log().expect("a server has a log");
+    let plan = Plan::new(["hot", "cold"]).unwrap();
+    let schedule = warmer.spawn_schedule_with(&plan, log).unwrap();
+    schedule.warmed().await;
+    cache.get("hot").await.unwrap();
+    tokio::time::sleep(SECOND).await;
+    for key in ["hot", "cold", "unplanned"] {
+        elsewhere.invalidate(key).await.unwrap();
+    }
+    tokio::time::sleep(SECOND).await;
+    assert_eq!((source.loads_of("hot"), source.loads_of("cold")), (2, 1));
+    assert_eq!(elsewhere.get("hot").await.unwrap().unwrap().as_str(), "hot#2");
 }

@@ -140,6 +140,12 @@ impl Source<String> for Fake {
 #[derive(Debug)]
 pub(crate) struct TokioClock(Instant);
 
+impl TokioClock {
+    pub(crate) fn begin() -> Self {
+        Self(Instant::now())
+    }
+}
+
 impl Clock for TokioClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(1_700_000_000_000).after(self.0.elapsed())

@@ -1,0 +1,43 @@
+//! A Redis that was flushed under load is refilled from PostgreSQL, and no copy overwrites a write.
+
+use std::{process::Command, time::Duration};
+
+use anyhow::Result;
+use cache_benches::refill::{Settings, run};
+use cache_core::testkit::{left_out, service_url, unique_name};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flushed_redis_is_refilled_from_postgres_without_the_source() -> Result<()> {
+    let test = "a_flushed_redis_is_refilled_from_postgres_without_the_source";
+    let Some(database_url) = service_url("DATABASE_URL", test) else { return Ok(()) };
+    if Command::new("redis-server").arg("--version").output().is_err() {
+        left_out(test, "no redis-server on the PATH");
+        return Ok(());
+    }
+    let schema = unique_name("refill");
+    let settings = Settings {
+        database_url: database_url.clone(),
+        schema: schema.clone(),
+        keys: 3_000,
+        readers: 4,
+        think: Duration::from_millis(2),
+        watch: Duration::from_secs(1),
+        fight: Duration::from_secs(4),
+    };
+    let figures = run(&settings).await;
+    let (client, connection) =
+        tokio_postgres::connect(&database_url, tokio_postgres::NoTls).await?;
+    let connection = tokio::spawn(connection);
+    client.batch_execute(&format!("DROP SCHEMA \"{schema}\" CASCADE")).await?;
+    drop(client);
+    connection.await??;
+
+    let figures = figures?;
+    println!("{figures}");
+    assert_eq!(figures.source_calls, 0, "PostgreSQL has every key");
+    assert!(figures.hit_ratio_before - figures.hit_ratio_after <= 0.01, "{figures}");
+    assert_eq!((figures.refill.failed_keys(), figures.refill.done()), (0, 3_000), "{figures}");
+    assert_eq!(figures.overwritten, 0, "{figures}");
+    assert!(figures.writes > 0 && figures.copied > 0, "{figures}");
+    Ok(())
+}
