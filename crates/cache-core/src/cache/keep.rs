@@ -88,7 +88,8 @@ impl<V: Send + Sync + 'static> Shared<V> {
         }
         match self.entry(&value, &terms, birth) {
             Ok(entry) => {
-                let (times, weight) = (Times::of(&entry), near::weight(&candidate.key, &entry));
+                let (times, weight) =
+                    (Times::of(&entry), near::weight(candidate.key.text(), &entry));
                 fills.push(Fill { candidate, kept: Some(Arc::clone(&value)), entry });
                 self.loaded(value, times, version, birth).weighing(weight)
             }
@@ -118,7 +119,8 @@ impl<V: Send + Sync + 'static> Shared<V> {
         let tags = tags_of(&tags)?;
         let (times, weight) = match self.encode(&value, previous.ttl(), version, tags, birth) {
             Ok(entry) => {
-                let (times, weight) = (Times::of(&entry), near::weight(&candidate.key, &entry));
+                let (times, weight) =
+                    (Times::of(&entry), near::weight(candidate.key.text(), &entry));
                 fills.push(Fill { candidate, kept: Some(Arc::clone(&value)), entry });
                 (times, weight)
             }

@@ -257,7 +257,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
         let origin = Origin::Tier { level: level + 1, name };
         let (version, cost_us) = (entry.version, entry.load_cost_us);
         let hit = Hit::new(value, origin, Times::of(entry), version, cost_us, self.clock.now());
-        hit.weighing(near::weight(key, entry))
+        hit.weighing(near::weight(key.text(), entry))
     }
 
     /// Carries `work` out to its end, whether or not the caller waits for it.
