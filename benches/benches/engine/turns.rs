@@ -48,15 +48,14 @@ struct Cost {
 impl Question<'_> {
     /// Measures, prints, and answers how many targets were missed.
     pub(crate) fn ask(&self, subjects: &[Subject<'_>], rounds: Rounds) -> usize {
-        let keys: Vec<String> = subjects::keys(self.keys).collect();
-        let order = order(self.keys, rounds.requests);
+        let requests = requests(self.keys, rounds.requests);
         let mut missed = 0;
         for threads in [1, 2] {
             let mut costs = vec![Vec::new(); subjects.len()];
             for round in 0..rounds.count {
                 for turn in 0..subjects.len() {
                     let subject = (turn + round) % subjects.len();
-                    costs[subject].push(time(&subjects[subject].1, threads, &keys, &order));
+                    costs[subject].push(time(&subjects[subject].1, threads, &requests));
                 }
             }
             println!("{}, {threads} threads:", self.name);
@@ -114,13 +113,13 @@ impl std::fmt::Display for Ratios {
 }
 
 /// One turn: each thread asks for the same random keys, from another place on.
-fn time(request: &(dyn Fn(&str) + Sync), threads: usize, keys: &[String], order: &[usize]) -> Cost {
+fn time(request: &(dyn Fn(&str) + Sync), threads: usize, requests: &[String]) -> Cost {
     let start = Barrier::new(threads);
     let turn = |thread: usize| {
-        let (first, second) = order.split_at(order.len() * thread / threads);
+        let (first, second) = requests.split_at(requests.len() * thread / threads);
         start.wait();
         let (began, processor) = (Instant::now(), thread_time());
-        second.iter().chain(first).for_each(|i| request(&keys[*i]));
+        second.iter().chain(first).for_each(|key| request(key));
         (thread_time() - processor, began.elapsed())
     };
     let turns: Vec<(Duration, Duration)> = thread::scope(|scope| {
@@ -129,9 +128,9 @@ fn time(request: &(dyn Fn(&str) + Sync), threads: usize, keys: &[String], order:
             (0..threads).map(|thread| scope.spawn(move || turn(thread))).collect();
         handles.into_iter().map(|handle| handle.join().expect("a request panicked")).collect()
     });
-    let requests = (threads * order.len()) as f64;
+    let count = (threads * requests.len()) as f64;
     let (processor, time): (Vec<Duration>, Vec<Duration>) = turns.into_iter().unzip();
-    let mean = |all: Vec<Duration>| all.iter().sum::<Duration>().as_nanos() as f64 / requests;
+    let mean = |all: Vec<Duration>| all.iter().sum::<Duration>().as_nanos() as f64 / count;
     Cost { processor: mean(processor), time: mean(time) }
 }
 
@@ -151,14 +150,16 @@ fn quartiles(values: impl Iterator<Item = f64>) -> [f64; 3] {
     [1, 2, 3].map(|quarter| values[(values.len() - 1) * quarter / 4])
 }
 
-/// The same random requests for all.
-fn order(keys: usize, requests: usize) -> Vec<usize> {
+/// The same random keys for all. They lie in the order in which they are asked for, as a caller has
+/// just made its key: what is cold is the memory of the subjects, not that of the requests.
+fn requests(keys: usize, requests: usize) -> Vec<String> {
+    let keys: Vec<String> = subjects::keys(keys).collect();
     let mut state = 88_172_645_463_325_252_u64;
     let next = |_| {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        state as usize % keys
+        keys[state as usize % keys.len()].clone()
     };
     (0..requests).map(next).collect()
 }

@@ -363,7 +363,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
             Some(hit) => {
                 self.metrics.stale_served.add(1);
                 tracing::warn!(namespace = %self.namespace, %failure, "load failed, a stale value is served");
-                Ok(Some(Hit { fault: Some(Arc::new(failure)), ..hit }))
+                Ok(Some(hit.with_fault(failure)))
             }
             None => Err(failure),
         }

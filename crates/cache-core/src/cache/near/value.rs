@@ -143,12 +143,7 @@ impl<V> NearValue<V> {
 
     /// The value as it is answered; nothing when the source has none.
     pub(in crate::cache) fn to_hit(&self, now: Timestamp) -> Option<Hit<V>> {
-        let value = self.value.as_ref()?;
-        // To count one up, a processor waits until all before it is done. It fetches what is only
-        // looked at ahead of that, while it still waits for an earlier hit: so the count is looked
-        // at first.
-        let _ = Arc::strong_count(value);
-        let value = Arc::clone(value);
+        let value = Arc::clone(self.value.as_ref()?);
         Some(Hit::new(value, Origin::Near, self.times(), self.version(), self.load_cost_us, now))
     }
 
