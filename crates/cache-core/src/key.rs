@@ -121,7 +121,7 @@ impl Key {
     /// [`ErrorKind::InvalidKey`] when `text` is empty, longer than [`KEY_LEN_MAX`] bytes or holds
     /// a control character.
     pub fn new(namespace: &Namespace, text: &str) -> Result<Self> {
-        check("key", text, KEY_LEN_MAX)?;
+        Self::check(text)?;
         let mut encoded = String::with_capacity(namespace.0.len() + 1 + text.len());
         encoded.push_str(&namespace.0);
         encoded.push(SEPARATOR);
@@ -129,6 +129,11 @@ impl Key {
         let text_at = u16::try_from(namespace.0.len() + 1)
             .expect("an escaped namespace is at most three times NAMESPACE_LEN_MAX");
         Ok(Self { encoded: encoded.into(), text_at })
+    }
+
+    /// Whether `text` can be a key, for who needs none of it.
+    pub(crate) fn check(text: &str) -> Result<()> {
+        check("key", text, KEY_LEN_MAX)
     }
 
     /// The key whose encoded form is `encoded`, as it came from a store.

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::{
     cluster::Go,
     flights::{Boarding, Landing, Passenger, Pilot},
-    hit::{Hit, Keeping},
+    hit::Hit,
     item::Loaded,
     load_error::{Failure, SourceError},
     look::Candidate,
@@ -362,7 +362,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
         }
         for place in self.fill(fills, tags).await {
             if let Ok(Some(hit)) = &mut landings[place] {
-                hit.keeping = Keeping::Superseded;
+                *hit = hit.clone().superseded();
             }
         }
         landings
@@ -373,7 +373,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
             Some(hit) => {
                 self.metrics.stale_served.add(1);
                 tracing::warn!(namespace = %self.namespace, %failure, "load failed, a stale value is served");
-                Ok(Some(Hit { fault: Some(Arc::new(failure)), ..hit }))
+                Ok(Some(hit.with_fault(failure)))
             }
             None => Err(failure),
         }

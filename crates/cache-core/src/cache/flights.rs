@@ -103,6 +103,12 @@ impl<V> Flights<V> {
         self.0.lock().remove(key);
     }
 
+    /// Whether there is a flight at all. One that is boarded after the answer departs after it too,
+    /// and so after whatever its caller has changed before.
+    pub(super) fn is_any(&self) -> bool {
+        !self.0.lock().is_empty()
+    }
+
     /// Detaches all flights.
     pub(super) fn detach_all(&self) {
         self.0.lock().clear();

@@ -11,29 +11,38 @@ use crate::{
 /// A value, where it came from, how old it is and whether it is still fresh.
 ///
 /// Dereferences to the value.
-#[derive(Debug)]
+// Small, as a hit of the near tier is moved a few times on its way to the caller.
 pub struct Hit<V> {
     pub(super) value: Arc<V>,
-    pub(super) origin: Origin,
+    /// Nothing for a hit of the near tier.
+    beyond: Option<Arc<Beyond>>,
     pub(super) age_ms: u64,
     /// Below zero once it is stale.
     pub(super) fresh_for_ms: i64,
-    pub(super) version: Option<Version>,
+    /// It counts if `has_version`.
+    version: Version,
     pub(super) load_cost_us: u32,
-    /// What it takes in a near tier; 0 where it is kept nowhere.
-    pub(super) weight: u32,
-    /// Why its load brought nothing better.
-    pub(super) fault: Option<Arc<Failure>>,
-    pub(super) keeping: Keeping,
+    has_version: bool,
 }
 
-/// What became of a value beyond being an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Keeping {
-    /// It is in the cache, or was not meant to be.
-    Usual,
-    /// Its key has moved on during its load.
-    Superseded,
+const _: () = assert!(size_of::<Option<Hit<u64>>>() == 48, "a hit is three quarters of a line");
+
+/// What a hit of the near tier does not have.
+#[derive(Clone, Debug)]
+struct Beyond {
+    origin: Origin,
+    /// What it takes in a near tier; 0 where it is kept nowhere.
+    weight: u32,
+    /// Why its load brought nothing better.
+    fault: Option<Arc<Failure>>,
+    /// Whether its key had moved on during its load.
+    is_superseded: bool,
+}
+
+impl Beyond {
+    const fn new(origin: Origin) -> Self {
+        Self { origin, weight: 0, fault: None, is_superseded: false }
+    }
 }
 
 /// Milliseconds since the epoch; a moment beyond what they can tell is the last that they can.
@@ -70,21 +79,45 @@ impl<V> Hit<V> {
         load_cost_us: u32,
         now: Timestamp,
     ) -> Self {
+        let beyond = match origin {
+            Origin::Near => None,
+            _ => Some(Arc::new(Beyond::new(origin))),
+        };
         Self {
             value,
-            origin,
+            beyond,
             age_ms: now.as_millis().saturating_sub(times.created_at.as_millis()),
             fresh_for_ms: signed(times.fresh_until).saturating_sub(signed(now)),
-            version,
+            version: version.unwrap_or(Version(0)),
             load_cost_us,
-            weight: 0,
-            fault: None,
-            keeping: Keeping::Usual,
+            has_version: version.is_some(),
         }
     }
 
+    /// Says what it takes in a near tier.
     pub(super) fn weighing(self, weight: u32) -> Self {
-        Self { weight, ..self }
+        self.with(|beyond| beyond.weight = weight)
+    }
+
+    /// Says why its load brought nothing better.
+    pub(super) fn with_fault(self, fault: Failure) -> Self {
+        self.with(|beyond| beyond.fault = Some(Arc::new(fault)))
+    }
+
+    /// Says that its key had moved on during its load.
+    pub(super) fn superseded(self) -> Self {
+        self.with(|beyond| beyond.is_superseded = true)
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Beyond)) -> Self {
+        let beyond = self.beyond.get_or_insert_with(|| Arc::new(Beyond::new(Origin::Near)));
+        change(Arc::make_mut(beyond));
+        self
+    }
+
+    /// Why its load brought nothing better.
+    pub(super) fn fault(&self) -> Option<&Failure> {
+        self.beyond.as_ref()?.fault.as_deref()
     }
 
     /// The value, shared with the near tier and with other callers.
@@ -101,8 +134,8 @@ impl<V> Hit<V> {
 
     /// Where it came from.
     #[must_use]
-    pub const fn origin(&self) -> &Origin {
-        &self.origin
+    pub fn origin(&self) -> &Origin {
+        self.beyond.as_ref().map_or(&Origin::Near, |beyond| &beyond.origin)
     }
 
     /// How long ago its load began, or it was inserted, when this answer was made.
@@ -135,26 +168,26 @@ impl<V> Hit<V> {
     /// Its version at the source, if the source told one.
     #[must_use]
     pub const fn version(&self) -> Option<Version> {
-        self.version
+        if self.has_version { Some(self.version) } else { None }
     }
 
     /// What it takes in a near tier, in bytes, with its key; 0 where it is kept nowhere, and for a
     /// hit of the near tier itself.
     #[must_use]
-    pub const fn weight(&self) -> u32 {
-        self.weight
+    pub fn weight(&self) -> u32 {
+        self.beyond.as_ref().map_or(0, |beyond| beyond.weight)
     }
 
     /// Whether the cache did not keep it, because its key was changed during its load, or a newer
     /// version is known: the next reader gets another value.
     #[must_use]
-    pub const fn is_superseded(&self) -> bool {
-        matches!(self.keeping, Keeping::Superseded)
+    pub fn is_superseded(&self) -> bool {
+        self.beyond.as_ref().is_some_and(|beyond| beyond.is_superseded)
     }
 
     /// Whether a load brought it just now, so that nothing newer was to be had.
     pub(super) fn is_loaded(&self) -> bool {
-        self.origin == Origin::Load && self.fault.is_none()
+        *self.origin() == Origin::Load && self.fault().is_none()
     }
 }
 
@@ -169,12 +202,20 @@ impl<V> Deref for Hit<V> {
 /// Shares the value: `V` itself need not be `Clone`.
 impl<V> Clone for Hit<V> {
     fn clone(&self) -> Self {
-        Self {
-            value: Arc::clone(&self.value),
-            origin: self.origin.clone(),
-            fault: self.fault.clone(),
-            ..*self
-        }
+        Self { value: Arc::clone(&self.value), beyond: self.beyond.clone(), ..*self }
+    }
+}
+
+impl<V: fmt::Debug> fmt::Debug for Hit<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hit")
+            .field("value", &self.value)
+            .field("origin", self.origin())
+            .field("age_ms", &self.age_ms)
+            .field("fresh_for_ms", &self.fresh_for_ms)
+            .field("version", &self.version())
+            .field("fault", &self.fault())
+            .finish_non_exhaustive()
     }
 }
 

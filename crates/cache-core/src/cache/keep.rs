@@ -91,7 +91,8 @@ impl<V: Send + Sync + 'static> Shared<V> {
         match self.entry(&value, &terms, birth) {
             Ok(entry) => {
                 let entry = self.timed(&candidate.key, entry, &terms);
-                let (times, weight) = (Times::of(&entry), near::weight(&candidate.key, &entry));
+                let (times, weight) =
+                    (Times::of(&entry), near::weight(candidate.key.text(), &entry));
                 fills.push(Fill { place: 0, candidate, kept: Some(Arc::clone(&value)), entry });
                 self.loaded(value, times, version, birth).weighing(weight)
             }
@@ -122,7 +123,8 @@ impl<V: Send + Sync + 'static> Shared<V> {
         let (times, weight) = match self.encode(&value, previous.ttl(), version, tags, birth) {
             Ok(entry) => {
                 let entry = self.timed_on(&candidate.key, entry.with_priority(previous.priority()));
-                let (times, weight) = (Times::of(&entry), near::weight(&candidate.key, &entry));
+                let (times, weight) =
+                    (Times::of(&entry), near::weight(candidate.key.text(), &entry));
                 fills.push(Fill { place: 0, candidate, kept: Some(Arc::clone(&value)), entry });
                 (times, weight)
             }

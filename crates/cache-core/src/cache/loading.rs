@@ -65,7 +65,8 @@ impl<V: Send + Sync + 'static> Cache<V> {
             return Ok(hit);
         }
         let rule = Rule::FAIL_SAFE;
-        let landing = self.travel(key, &rule, rule.course(Absence::Misses), loader).await;
+        // Boxed, as this is a large future that each hit would pay for moving.
+        let landing = Box::pin(self.travel(key, &rule, rule.course(Absence::Misses), loader)).await;
         let hit = landing.map_err(Failure::into_error)?;
         Ok(hit.expect("a loader of one key brings a value"))
     }
@@ -98,6 +99,23 @@ impl<V: Send + Sync + 'static> Cache<V> {
             Glance::Absent if rule.version.is_none() => return Ok(None),
             _ => {}
         }
+        // Boxed, as this is a large future that each hit would pay for moving.
+        Box::pin(self.read_below(text, rule, course, loader)).await
+    }
+
+    async fn read_below<F, Fut, R, E>(
+        &self,
+        text: &str,
+        rule: Rule,
+        course: Course,
+        loader: F,
+    ) -> Result<Option<Hit<V>>, Failure>
+    where
+        F: FnOnce(Option<Previous<V>>) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<R, E>> + Send + 'static,
+        R: Into<Reply<V>> + Send + 'static,
+        E: SourceError,
+    {
         if rule.at_once.is_some() {
             // A flight would wait for its load before it tells what the tiers have.
             self.0.follow_logs().await;

@@ -122,6 +122,11 @@ impl<V: Send + Sync + 'static> Cache<V> {
             Glance::Absent => return Ok(None),
             Glance::Miss => {}
         }
+        // Boxed, as the way down is a large future that each hit would pay for moving.
+        Box::pin(self.get_below(key)).await
+    }
+
+    async fn get_below(&self, key: &str) -> Result<Option<Hit<V>>> {
         let key = self.0.namespace.key(key)?;
         self.0.follow_logs().await;
         let (candidate, result) = self.0.look(&key, &Course::plain()).await;

@@ -219,16 +219,16 @@ impl Rule {
     pub(super) fn judge<V>(&self, landing: Landing<V>) -> Landing<V> {
         let Some(hit) = landing? else { return Ok(None) };
         if !self.takes_version(&hit) {
-            return Err(Failure::Cache(self.outdated(hit.version)));
+            return Err(Failure::Cache(self.outdated(hit.version())));
         }
         if hit.is_loaded() || fits(&hit, self.at_last) {
             return Ok(Some(hit));
         }
-        Err(hit.fault.map_or_else(|| Failure::Cache(too_stale()), |fault| (*fault).clone()))
+        Err(hit.fault().cloned().unwrap_or_else(|| Failure::Cache(too_stale())))
     }
 
     fn takes_version<V>(&self, hit: &Hit<V>) -> bool {
-        self.version.is_none() || hit.version >= self.version
+        self.version.is_none() || hit.version() >= self.version
     }
 
     fn outdated(&self, known: Option<Version>) -> Error {

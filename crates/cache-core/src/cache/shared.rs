@@ -185,15 +185,15 @@ impl<V: Send + Sync + 'static> Shared<V> {
             return PutOutcome::Skipped;
         };
         let provenance = self.coherence.with_digest(provenance, entry);
-        self.note_priority(near, key, entry);
+        self.note_priority(near, key.text(), entry);
         near.fill(key, kept, entry, near_fence, provenance)
     }
 
     /// Tells once that priorities are for nothing in the near tier.
-    pub(super) fn note_priority(&self, near: &Near<V>, key: &Key, entry: &Entry) {
+    pub(super) fn note_priority(&self, near: &Near<V>, text: &str, entry: &Entry) {
         if near.is_first_to_lose_its_priority(entry) {
             let change = "set `Builder::near_engine(NearEngine::Own)`, or another `near_eviction`";
-            let key = key.to_string().into();
+            let key = format!("{}:{text}", self.namespace).into();
             self.events.emit(Event::PriorityIgnored { key, change: change.into() });
         }
     }
@@ -274,7 +274,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
         let origin = Origin::Tier { level: level + 1, name };
         let (version, cost_us) = (entry.version, entry.load_cost_us);
         let hit = Hit::new(value, origin, Times::of(entry), version, cost_us, self.clock.now());
-        hit.weighing(near::weight(key, entry))
+        hit.weighing(near::weight(key.text(), entry))
     }
 
     /// Carries `work` out to its end, whether or not the caller waits for it.

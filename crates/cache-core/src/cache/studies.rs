@@ -89,10 +89,10 @@ impl<V: Send + Sync + 'static> Shared<V> {
     /// tier does not know, so that tier is asked, which may have lost the value since.
     fn weight(&self, text: &str, hit: Option<&Hit<V>>) -> u32 {
         match hit {
-            Some(hit) if hit.origin == Origin::Near => {
+            Some(hit) if *hit.origin() == Origin::Near => {
                 self.near.as_ref().and_then(|near| near.weight_of(text)).unwrap_or(0)
             }
-            Some(hit) => hit.weight,
+            Some(hit) => hit.weight(),
             None => 0,
         }
     }

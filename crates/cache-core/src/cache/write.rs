@@ -33,7 +33,13 @@ impl<V: Send + Sync + 'static> Cache<V> {
     ///
     /// A dropped future does not stop the write.
     pub async fn insert(&self, key: &str, item: impl Into<Item<V>>) -> Result<PutOutcome> {
-        Ok(self.insert_many([(key, item)]).await?[0])
+        let item = item.into();
+        if self.0.stack.is_none() && item.terms.tags.is_empty() {
+            // It waits for nobody, so it needs no task that would outlive a dropped future.
+            return self.0.insert_here(key, item);
+        }
+        // Boxed, as this is a large future that each insert above would pay for moving.
+        Ok(Box::pin(self.insert_many([(key, item)])).await?[0])
     }
 
     /// Writes values to every tier, with one call a tier. Answers in their order.
@@ -157,10 +163,25 @@ impl<V: Send + Sync + 'static> Shared<V> {
     /// Checks and encodes what a caller inserts.
     pub(super) fn prepare_insert(&self, key: &str, item: Item<V>) -> Result<(Key, Prepared<V>)> {
         let key = self.namespace.key(key)?;
-        let prepared = self
-            .prepare(item, Duration::ZERO)
-            .map_err(|(_, error)| error.context(format_args!("insert of `{}`", key.text())))?;
+        let prepared = self.prepare_under(key.text(), item)?;
         Ok((key, prepared))
+    }
+
+    fn prepare_under(&self, text: &str, item: Item<V>) -> Result<Prepared<V>> {
+        self.prepare(item, Duration::ZERO)
+            .map_err(|(_, error)| error.context(format_args!("insert of `{text}`")))
+    }
+
+    /// Writes to the near tier, where there is no other.
+    fn insert_here(&self, text: &str, item: Item<V>) -> Result<PutOutcome> {
+        Key::check(text)?;
+        let prepared = self.prepare_under(text, item)?;
+        self.check_open()?;
+        let outcome = self.insert_near(text, prepared, PutOutcome::Skipped, None);
+        if self.flights.is_any() {
+            self.flights.detach(&self.namespace.key(text)?);
+        }
+        Ok(outcome)
     }
 
     /// Writes to every tier. Flights that are under way do not answer anybody who comes after.
@@ -180,8 +201,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
                 condition: Condition::Always,
             })
             .collect();
-        let digest = |put: &Put| (put.key.clone(), put.entry.digest());
-        let _expected = self.coherence.expect(puts.iter().map(digest).collect());
+        let _expected = self.coherence.expect(&puts);
         let mut fences = vec![None; puts.len()];
         let (below, result) = match &self.stack {
             Some(stack) => {
@@ -193,7 +213,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
         };
         let mut outcomes = Vec::with_capacity(below.len());
         for (((key, prepared), below), fence) in inserts.into_iter().zip(below).zip(fences) {
-            outcomes.push(self.insert_near(&key, prepared, below, fence));
+            outcomes.push(self.insert_near(key.text(), prepared, below, fence));
             self.flights.detach(&key);
         }
         result.map(|()| outcomes)
@@ -216,19 +236,20 @@ impl<V: Send + Sync + 'static> Shared<V> {
 
     fn insert_near(
         &self,
-        key: &Key,
-        prepared: Prepared<V>,
+        text: &str,
+        Prepared { value, entry }: Prepared<V>,
         below: PutOutcome,
         fence: Option<NearFence>,
     ) -> PutOutcome {
         let Some(near) = &self.near else { return below };
         if below == PutOutcome::Superseded {
             // The tiers know a newer version than this one, and than what the near tier holds.
-            near.remove(key, prepared.entry.version);
+            near.remove(text, entry.version);
             return below;
         }
-        self.note_priority(near, key, &prepared.entry);
-        match (near.insert(key, prepared.value, &prepared.entry, fence), below) {
+        self.note_priority(near, text, &entry);
+        let digest = self.coherence.digest_of_insert(&entry);
+        match (near.insert(text, value, &entry, fence, digest), below) {
             (PutOutcome::Superseded, _) => PutOutcome::Superseded,
             (near, PutOutcome::Skipped) => near,
             (_, below) => below,
@@ -243,7 +264,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
         };
         for Removal { key, version } in &removals {
             if let Some(near) = &self.near {
-                near.remove(key, *version);
+                near.remove(key.text(), *version);
             }
             self.flights.detach(key);
             self.note_removed(key);

@@ -34,7 +34,7 @@ use crate::{
     key::Key,
     stack::Stack,
     stats::{LatencyHistogram, LatencySummary},
-    tier::{Scope, Tier},
+    tier::{Put, Scope, Tier},
 };
 
 /// How long the first calls wait for the logs. Servers that are away hold nobody up for longer.
@@ -135,9 +135,19 @@ impl Coherence {
         Provenance { digest, ..provenance }
     }
 
+    /// The digest of an entry that this process inserts, by which it will know the notice of it; 0
+    /// where there is no log.
+    pub(super) fn digest_of_insert(&self, entry: &Entry) -> u32 {
+        if self.logs.is_empty() { 0 } else { entry.digest() }
+    }
+
     /// Expects notices of these inserts, until the answer is dropped.
-    pub(super) fn expect(&self, inserts: Vec<(Key, u32)>) -> Expected<'_> {
-        let inserts = if self.logs.is_empty() { Vec::new() } else { inserts };
+    pub(super) fn expect(&self, puts: &[Put]) -> Expected<'_> {
+        if self.logs.is_empty() {
+            return Expected { coherence: self, inserts: Vec::new() };
+        }
+        let digest = |put: &Put| (put.key.clone(), put.entry.digest());
+        let inserts: Vec<_> = puts.iter().map(digest).collect();
         self.inserting.lock().extend(inserts.iter().cloned());
         Expected { coherence: self, inserts }
     }
@@ -196,6 +206,9 @@ pub(super) struct Expected<'c> {
 
 impl Drop for Expected<'_> {
     fn drop(&mut self) {
+        if self.inserts.is_empty() {
+            return;
+        }
         let mut inserting = self.coherence.inserting.lock();
         for insert in &self.inserts {
             inserting.remove(insert);

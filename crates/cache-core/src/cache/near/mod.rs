@@ -79,8 +79,8 @@ pub(super) struct NearConfig {
 pub(super) struct NearFence(u64);
 
 /// What an entry takes in a near tier, roughly.
-pub(super) fn weight(key: &Key, entry: &Entry) -> u32 {
-    let weight = key.text().len() + entry.payload.len() + OVERHEAD_BYTES;
+pub(super) fn weight(text: &str, entry: &Entry) -> u32 {
+    let weight = text.len() + entry.payload.len() + OVERHEAD_BYTES;
     u32::try_from(weight).unwrap_or(u32::MAX)
 }
 
@@ -143,30 +143,32 @@ impl<V: Send + Sync + 'static> Near<V> {
             return PutOutcome::Skipped;
         }
         self.fences
-            .fill(key.text(), fence, || self.store(key, value, entry, fence, provenance))
+            .fill(key.text(), fence, || self.store(key.text(), value, entry, fence, provenance))
             .unwrap_or(PutOutcome::Superseded)
     }
 
     /// Keeps a value that a caller wrote, and that is in the tiers below already: `fence` was read
     /// before it was put there. If the key has moved since, somebody else has written, and which of
     /// the two is newer only the tiers know: then nothing is kept. Without a tier below there is no
-    /// fence, and the last one counts. Fills that began before are refused from now on.
+    /// fence, and the last one counts. Fills that began before are refused from now on. By `digest`
+    /// the notice of this write will be known; 0 where there will be none.
     pub(super) fn insert(
         &self,
-        key: &Key,
+        text: &str,
         value: Arc<V>,
         entry: &Entry,
         fence: Option<NearFence>,
+        digest: u32,
     ) -> PutOutcome {
         let NearFence(seen) = fence.unwrap_or(NearFence(u64::MAX));
-        self.fences.advance_since(key.text(), seen, |mark| {
-            let provenance = Provenance { seen: 0, digest: entry.digest() };
+        self.fences.advance_since(text, seen, |mark| {
+            let provenance = Provenance { seen: 0, digest };
             let outcome = match mark {
-                Some(mark) => self.store(key, Some(value), entry, mark, provenance),
+                Some(mark) => self.store(text, Some(value), entry, mark, provenance),
                 None => PutOutcome::Skipped,
             };
             if matches!(outcome, PutOutcome::TooLarge | PutOutcome::Skipped) {
-                self.forget(key, entry.version);
+                self.forget(text, entry.version);
             }
             outcome
         })
@@ -175,22 +177,22 @@ impl<V: Send + Sync + 'static> Near<V> {
     /// Forgets a key. Fills that began before are refused from now on, and so are values older than
     /// `version`, or than the value that was there: a tier that cannot be reached does not refuse
     /// them.
-    pub(super) fn remove(&self, key: &Key, version: Option<Version>) {
-        self.fences.advance(key.text(), |_| self.forget(key, version));
+    pub(super) fn remove(&self, text: &str, version: Option<Version>) {
+        self.fences.advance(text, |_| self.forget(text, version));
     }
 
     /// Under the key's stripe lock.
-    fn forget(&self, key: &Key, version: Option<Version>) {
-        let held = self.values.peek(key.text(), NearValue::version).flatten();
-        if let Some(version) = version.max(held).max(self.removed_at(key)) {
+    fn forget(&self, text: &str, version: Option<Version>) {
+        let held = self.values.peek(text, NearValue::version).flatten();
+        if let Some(version) = version.max(held).max(self.removed_at(text)) {
             let removals = self.removals.get_or_init(|| Removals::new(self.config.seed));
-            removals.note(key.text(), version, self.clock.now());
+            removals.note(text, version, self.clock.now());
         }
-        self.values.remove(key.text());
+        self.values.remove(text);
     }
 
-    fn removed_at(&self, key: &Key) -> Option<Version> {
-        self.removals.get()?.version(key.text(), self.clock.now())
+    fn removed_at(&self, text: &str) -> Option<Version> {
+        self.removals.get()?.version(text, self.clock.now())
     }
 
     /// Forgets what a change has made wrong that another process, or this one, has made in the tier
@@ -205,7 +207,7 @@ impl<V: Send + Sync + 'static> Near<V> {
         // that looked before the change.
         self.fences.advance(key.text(), |_| {
             if self.values.peek(key.text(), |value| value.seen() < mark) == Some(true) {
-                self.forget(key, None);
+                self.forget(key.text(), None);
             }
         });
         true
@@ -247,7 +249,7 @@ impl<V: Send + Sync + 'static> Near<V> {
     /// Writes under the key's stripe lock.
     fn store(
         &self,
-        key: &Key,
+        text: &str,
         value: Option<Arc<V>>,
         entry: &Entry,
         mark: u64,
@@ -261,19 +263,20 @@ impl<V: Send + Sync + 'static> Near<V> {
                 entry.is_older_than(known.version()) || (seen != 0 && seen < known.seen());
             is_later && !self.fences.is_cleared(known.mark())
         };
-        if self.values.peek(key.text(), is_older) == Some(true)
-            || (entry.version.is_some() && entry.is_older_than(self.removed_at(key)))
+        let may_be_older = entry.version.is_some() || seen != 0;
+        if (may_be_older && self.values.peek(text, is_older) == Some(true))
+            || (entry.version.is_some() && entry.is_older_than(self.removed_at(text)))
         {
             return PutOutcome::Superseded;
         }
-        let weight = weight(key, entry);
+        let weight = weight(text, entry);
         if u64::from(weight) > self.config.bytes_max {
             return PutOutcome::TooLarge;
         }
         let now = self.clock.now();
         let latest = now.after(self.config.ttl_max);
-        let value = NearValue::new(key.text(), value, entry, mark, latest, provenance);
-        if self.values.insert(key.text(), value, weight, entry.priority, now) {
+        let value = NearValue::new(text, value, entry, mark, latest, provenance);
+        if self.values.insert(text, value, weight, entry.priority, now) {
             PutOutcome::Stored
         } else {
             PutOutcome::TooLarge

@@ -71,6 +71,17 @@ impl<V: Send + Sync + 'static> Moka<V> {
         self.values.get(text.as_bytes()).map(|weighed| weighed.value)
     }
 
+    /// What `read` makes of the value under `text`. Never inlined: it needs much of the stack, which
+    /// a hit in our own engine would have to set up as well.
+    #[inline(never)]
+    pub(super) fn read<R>(
+        &self,
+        text: &str,
+        read: impl FnOnce(&NearValue<V>) -> Option<R>,
+    ) -> Option<R> {
+        self.get(text).and_then(|value| read(&value))
+    }
+
     pub(super) fn weight_of(&self, text: &str) -> Option<u32> {
         self.values.get(text.as_bytes()).map(|weighed| weighed.weight)
     }

@@ -48,7 +48,7 @@ impl<V: Send + Sync + 'static> Values<V> {
         let key = text.as_bytes();
         match self {
             Self::Own(engine) => engine.get(engine.hash(key), |value| value.is_under(key), read),
-            Self::Moka(moka) => moka.get(text).and_then(|value| read(&value)),
+            Self::Moka(moka) => moka.read(text, read),
         }
     }
 

@@ -254,7 +254,7 @@ impl TagBook {
         removals.push(Removal::from(self.horizon.clone()));
         let result = self.stack.remove_many(&removals).await;
         for Removal { key, .. } in &removals {
-            self.memo.remove(key, None);
+            self.memo.remove(key.text(), None);
         }
         *self.known_horizon.lock() = None;
         self.epoch.fetch_add(1, Ordering::AcqRel);
