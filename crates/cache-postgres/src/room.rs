@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use cache_core::{Error, Eviction, Pressure, Ranking, ReadNotes, Result, Timestamp};
+use cache_core::{Eviction, Pressure, Ranking, ReadNotes, Result, Timestamp};
 use parking_lot::Mutex;
 use tokio::{
     sync::{Mutex as AsyncMutex, Notify},
@@ -39,6 +39,10 @@ const ENTRIES_LOW: f64 = 0.95;
 /// The most values whose reads wait to be written down.
 const NOTES_MAX: usize = 8_192;
 
+/// Rounds of the evictor for which a put waits: one may have been under way, and what another one
+/// cannot give nobody can.
+const ROUNDS_MAX: usize = 3;
+
 /// How long a put waits for room at most.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
@@ -58,6 +62,8 @@ pub(crate) struct Room {
     pub(crate) evicting: AsyncMutex<()>,
     /// Wakes the evictor.
     pub(crate) wanted: Notify,
+    /// Wakes those who wait for room, when the evictor has done what it can.
+    pub(crate) made: Notify,
 }
 
 /// What was put.
@@ -92,6 +98,7 @@ impl Room {
             known: Mutex::default(),
             evicting: AsyncMutex::new(()),
             wanted: Notify::new(),
+            made: Notify::new(),
         }
     }
 
@@ -187,14 +194,21 @@ impl Store {
         if !self.room.is_bounded() || !self.room.is_full() {
             return;
         }
+        // The evictor makes it, and goes on when who waits gives up: an eviction that was dropped on
+        // its way would keep all others out until its claim has ended.
         let making_room = async {
-            while self.room.is_full() && self.evict().await?.moved {}
-            Ok::<_, Error>(())
+            for _ in 0..ROUNDS_MAX {
+                // Made before the look, so that no round ends unnoticed between the two.
+                let made = self.room.made.notified();
+                if !self.room.is_full() {
+                    return;
+                }
+                self.room.wanted.notify_one();
+                made.await;
+            }
         };
-        match timeout(WAIT_MAX, making_room).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "could not make room; it is tried again"),
-            Err(_) => tracing::warn!("there was no room within {WAIT_MAX:?}; writing all the same"),
+        if timeout(WAIT_MAX, making_room).await.is_err() {
+            tracing::warn!("there was no room within {WAIT_MAX:?}; writing all the same");
         }
     }
 
