@@ -53,7 +53,9 @@ pub(crate) fn spawn(store: Arc<Store>) -> AbortHandle {
         loop {
             // Either it is wanted, or the time has come to look.
             let _ = timeout(EVERY, store.room.wanted.notified()).await;
-            match store.look_and_evict().await {
+            let looked = store.look_and_evict().await;
+            store.room.made.notify_waiters();
+            match looked {
                 Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::Closed => break,
                 Err(error) => tracing::warn!(%error, "could not evict; it is tried again"),

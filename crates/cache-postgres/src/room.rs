@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use cache_core::{Error, Eviction, Pressure, Ranking, ReadNotes, Result, Timestamp};
+use cache_core::{Eviction, Pressure, Ranking, ReadNotes, Result, Timestamp};
 use parking_lot::Mutex;
 use tokio::{
     sync::{Mutex as AsyncMutex, Notify},
@@ -39,6 +39,10 @@ const ENTRIES_LOW: f64 = 0.95;
 /// The most values whose reads wait to be written down.
 const NOTES_MAX: usize = 8_192;
 
+/// Rounds of the evictor for which a put waits: one may have been under way, and what another one
+/// cannot give nobody can.
+const ROUNDS_MAX: usize = 3;
+
 /// How long a put waits for room at most.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
@@ -52,12 +56,14 @@ pub(crate) struct Room {
     /// Which part of the bounds may be used, in thousandths: less than all under pressure.
     share: AtomicU64,
     /// What this process has put and not yet told the others.
-    untold: Mutex<Put>,
+    untold: Mutex<Untold>,
     known: Mutex<Known>,
     /// Held while this process evicts, so that whoever waits for room waits for that.
     pub(crate) evicting: AsyncMutex<()>,
     /// Wakes the evictor.
     pub(crate) wanted: Notify,
+    /// Wakes those who wait for room, when the evictor has done what it can.
+    pub(crate) made: Notify,
 }
 
 /// What was put.
@@ -65,6 +71,25 @@ pub(crate) struct Room {
 pub(crate) struct Put {
     pub(crate) bytes: u64,
     pub(crate) rows: u64,
+}
+
+/// What was put and is in nobody's count yet.
+#[derive(Clone, Copy, Debug, Default)]
+struct Untold {
+    /// Nobody tells it.
+    waiting: Put,
+    /// Somebody is about to, and may not have been heard yet.
+    on_the_way: Put,
+}
+
+impl Untold {
+    /// All that waits goes on its way.
+    fn send(&mut self) -> Put {
+        let sent = std::mem::take(&mut self.waiting);
+        self.on_the_way.bytes += sent.bytes;
+        self.on_the_way.rows += sent.rows;
+        sent
+    }
 }
 
 /// How much there is at most.
@@ -92,6 +117,7 @@ impl Room {
             known: Mutex::default(),
             evicting: AsyncMutex::new(()),
             wanted: Notify::new(),
+            made: Notify::new(),
         }
     }
 
@@ -151,7 +177,12 @@ impl Room {
 
     fn estimate(&self) -> Known {
         let (known, untold) = (*self.known.lock(), *self.untold.lock());
-        Known { bytes: known.bytes + untold.bytes, rows: known.rows + untold.rows, ..known }
+        let Untold { waiting, on_the_way } = untold;
+        Known {
+            bytes: known.bytes + waiting.bytes + on_the_way.bytes,
+            rows: known.rows + waiting.rows + on_the_way.rows,
+            ..known
+        }
     }
 
     fn part(&self, max: u64, part: f64) -> u64 {
@@ -159,9 +190,17 @@ impl Room {
         (max as f64 * share * part) as u64
     }
 
-    /// What this process has put and not yet told the others, which it now tells.
+    /// What this process has put and not yet told the others, which it now tells. It counts here
+    /// until it [was told](Self::told).
     pub(crate) fn untold(&self) -> Put {
-        std::mem::take(&mut *self.untold.lock())
+        self.untold.lock().send()
+    }
+
+    /// What was on its way has arrived, or (and then it is lost) never will.
+    fn told(&self, put: Put) {
+        let on_the_way = &mut self.untold.lock().on_the_way;
+        on_the_way.bytes = on_the_way.bytes.saturating_sub(put.bytes);
+        on_the_way.rows = on_the_way.rows.saturating_sub(put.rows);
     }
 
     /// The most bytes that go into the table without a look at the room in between.
@@ -173,11 +212,11 @@ impl Room {
     /// Notes what was put; answers what the others should be told now.
     fn note(&self, put: Put) -> Option<Put> {
         let mut untold = self.untold.lock();
-        untold.bytes += put.bytes;
-        untold.rows += put.rows;
-        let bytes_due = self.bytes_max.is_some_and(|max| untold.bytes > max / 100);
-        let rows_due = self.entries_max.is_some_and(|max| untold.rows > max / 100);
-        (bytes_due || rows_due).then(|| std::mem::take(&mut *untold))
+        untold.waiting.bytes += put.bytes;
+        untold.waiting.rows += put.rows;
+        let bytes_due = self.bytes_max.is_some_and(|max| untold.waiting.bytes > max / 100);
+        let rows_due = self.entries_max.is_some_and(|max| untold.waiting.rows > max / 100);
+        (bytes_due || rows_due).then(|| untold.send())
     }
 }
 
@@ -187,14 +226,21 @@ impl Store {
         if !self.room.is_bounded() || !self.room.is_full() {
             return;
         }
+        // The evictor makes it, and goes on when who waits gives up: an eviction that was dropped on
+        // its way would keep all others out until its claim has ended.
         let making_room = async {
-            while self.room.is_full() && self.evict().await?.moved {}
-            Ok::<_, Error>(())
+            for _ in 0..ROUNDS_MAX {
+                // Made before the look, so that no round ends unnoticed between the two.
+                let made = self.room.made.notified();
+                if !self.room.is_full() {
+                    return;
+                }
+                self.room.wanted.notify_one();
+                made.await;
+            }
         };
-        match timeout(WAIT_MAX, making_room).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "could not make room; it is tried again"),
-            Err(_) => tracing::warn!("there was no room within {WAIT_MAX:?}; writing all the same"),
+        if timeout(WAIT_MAX, making_room).await.is_err() {
+            tracing::warn!("there was no room within {WAIT_MAX:?}; writing all the same");
         }
     }
 
@@ -215,10 +261,13 @@ impl Store {
     /// Adds to what all processes have put, and learns how much that is.
     pub(crate) async fn tell_totals(&self, put: Put) -> Result<()> {
         let statement = sql::AddWritten { bytes: signed(put.bytes), rows: signed(put.rows) };
-        let mut session = self.connections.session().await?;
-        let (read_at, bytes, rows): (i64, i64, i64) =
-            session.load_one(Access::Write, statement).await?;
-        drop(session);
+        let added = async {
+            let mut session = self.connections.session().await?;
+            session.load_one(Access::Write, statement).await
+        };
+        let added: Result<(i64, i64, i64)> = added.await;
+        self.room.told(put);
+        let (read_at, bytes, rows) = added?;
         self.room.know(Known {
             bytes: bytes.max(0).unsigned_abs(),
             rows: rows.max(0).unsigned_abs(),
@@ -285,5 +334,9 @@ mod tests {
         assert_eq!(room.note(Put { bytes: 100, rows: 1 }), None);
         assert_eq!(room.note(Put { bytes: 1, rows: 1 }), Some(Put { bytes: 101, rows: 2 }));
         assert_eq!(room.note(Put::default()), None);
+        // Until they have heard of it, it is still counted here.
+        assert_eq!((room.estimate().bytes, room.estimate().rows), (101, 2));
+        room.told(Put { bytes: 101, rows: 2 });
+        assert_eq!(room.estimate().bytes, 0);
     }
 }
