@@ -31,7 +31,7 @@ pub(crate) enum Command {
     Put(put::Put),
     Remove(remove::Remove),
     Clear(clear::Clear),
-    Warm(warm::Warm),
+    Warm(Box<warm::Warm>),
     Watch(watch::Watch),
     Stats(stats::Stats),
     Simulate(simulate::Simulate),

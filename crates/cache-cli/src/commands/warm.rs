@@ -83,7 +83,7 @@ pub(crate) struct Warm {
 #[derive(Subcommand)]
 enum Action {
     /// Tell what a run would load, and at what cost, and load nothing
-    Plan(What),
+    Plan(Box<What>),
     /// Tell how the last run of a namespace stands
     Status(Status),
 }
