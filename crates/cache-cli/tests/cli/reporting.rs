@@ -13,7 +13,7 @@ fn stats_tell_what_a_tier_holds_and_how_fast_it_answers() {
     let (code, tiers) = home.json(["stats", "--pings", "50"]);
     assert_eq!(code, 0);
     assert_eq!((&tiers[0]["name"], &tiers[0]["scope"]), (&"sqlite".into(), &"machine".into()));
-    assert_eq!(tiers[0]["usage"]["entries"], 5);
+    assert_eq!(tiers[0]["usage"]["entries"], 6, "five values, and how the run stands");
     assert!(tiers[0]["usage"]["bytes"].as_u64().unwrap() > 0);
     assert_eq!(tiers[0]["ping"]["count"], 50);
     assert!(tiers[0]["ping"]["p50_us"].as_f64().unwrap() > 0.0);
