@@ -32,6 +32,15 @@ pub(crate) struct Room {
     victims: Victims,
 }
 
+/// Where the file stands.
+#[derive(Clone, Copy, Debug)]
+struct Level {
+    /// What is above the marks down to which values go.
+    above_low: Goal,
+    /// Whether there are more entries than there may be, and so some go.
+    is_above_bound: bool,
+}
+
 /// What a step has come to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Step {
@@ -74,17 +83,25 @@ impl Room {
         self.victims.settle(connection)
     }
 
-    /// How much should go now.
+    /// How much should go now: nothing while there are no more entries than there may be.
     pub(crate) fn owed(&self, connection: &mut SqliteConnection) -> QueryResult<Goal> {
+        let Level { above_low, is_above_bound } = self.level(connection)?;
+        Ok(if is_above_bound { above_low } else { Goal { entries: 0, ..above_low } })
+    }
+
+    fn level(&self, connection: &mut SqliteConnection) -> QueryResult<Level> {
         let (used, _): (i64, i64) = Pages {}.get_result(connection)?;
         let bytes_low = self.part_of(self.bytes_max).min(self.bytes_max / 8 * 7);
         let bytes = used.unsigned_abs().saturating_sub(bytes_low);
-        let Some(entries_max) = self.entries_max else { return Ok(Goal { bytes, entries: 0 }) };
-        let (entries, ..): (i64, i64, i64, i64) = Totals {}.get_result(connection)?;
-        let (entries, most) = (entries.unsigned_abs(), self.part_of(entries_max));
-        // At once down to 95 %, so that not each insert evicts.
-        let entries = if entries > most { entries - (most - most / 20) } else { 0 };
-        Ok(Goal { bytes, entries })
+        let (mut entries, mut is_above_bound) = (0, false);
+        if let Some(entries_max) = self.entries_max {
+            let (there, ..): (i64, i64, i64, i64) = Totals {}.get_result(connection)?;
+            let (there, most) = (there.unsigned_abs(), self.part_of(entries_max));
+            // At once down to 95 %, so that not each insert evicts.
+            entries = there.saturating_sub(most - most / 20);
+            is_above_bound = there > most;
+        }
+        Ok(Level { above_low: Goal { bytes, entries }, is_above_bound })
     }
 
     fn part_of(&self, most: u64) -> u64 {
@@ -111,6 +128,11 @@ impl Room {
                 let bytes = (swept.entries * ROW_BYTES).max(1);
                 return Ok(Step { evicted: 0, bytes, entries: swept.entries });
             }
+        }
+        // Another process may have made the same room since `owed` was looked up.
+        let owed = owed.at_most(self.level(connection)?.above_low);
+        if owed.is_reached() {
+            return Ok(Step::default());
         }
         let step = self.evict(connection, owed, now)?;
         // Fences take bytes and are no values.
@@ -186,4 +208,40 @@ fn merge_fences(connection: &mut SqliteConnection, retain_until: i64) -> QueryRe
         raise.execute(connection)?;
     }
     Ok(rows.len() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use cache_core::{CodecId, Entry, Namespace, SystemClock, Tier, TierExt, Ttl};
+    use diesel::Connection;
+
+    use super::*;
+    use crate::SqliteTier;
+
+    #[tokio::test]
+    async fn what_two_processes_have_both_found_too_much_goes_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cache.sqlite");
+        let tier = SqliteTier::open(&path).unwrap();
+        let (clock, namespace) = (SystemClock::shared(), Namespace::new("n").unwrap());
+        let ttl = Ttl::fresh(Duration::from_secs(3_600));
+        for i in 0..101 {
+            let entry = Entry::new("v".into(), CodecId(3), clock.now(), ttl);
+            tier.put(namespace.key(&i.to_string()).unwrap(), entry).await.unwrap();
+        }
+        tier.close().await.unwrap();
+
+        let mut connection = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+        let room = || Room::new(1 << 30, Some(100), Eviction::Fifo);
+        let mut rooms = [room(), room()];
+        let owed = rooms.each_ref().map(|room| room.owed(&mut connection).unwrap());
+        assert_eq!(owed, [Goal { bytes: 0, entries: 6 }; 2]);
+        let now = clock.now();
+        let steps = [0, 1].map(|one: usize| {
+            rooms[one].step(&mut connection, owed[one], now, now).unwrap().evicted
+        });
+        assert_eq!(steps, [6, 0]);
+    }
 }

@@ -61,6 +61,11 @@ impl Goal {
             entries: self.entries.saturating_sub(entries),
         }
     }
+
+    /// What both of them ask for.
+    pub(crate) fn at_most(self, other: Self) -> Self {
+        Self { bytes: self.bytes.min(other.bytes), entries: self.entries.min(other.entries) }
+    }
 }
 
 /// Chooses victims.
