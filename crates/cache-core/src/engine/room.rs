@@ -28,6 +28,7 @@ pub(super) struct Room {
     /// as many entries as there may be fill its capacity.
     told_weight_min: u32,
     used: AtomicU64,
+    /// Counted only where they are bounded: else the shards' own counts tell.
     entries: AtomicU64,
     large: AtomicU64,
     /// What of it is pinned.
@@ -39,7 +40,8 @@ pub(super) struct Room {
     groups: Box<[Group]>,
 }
 
-/// What one shard holds.
+/// What one shard holds. Written under its lock alone, so a count is read and then written: that is
+/// many times cheaper than adding to it in one step.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct Load {
@@ -48,7 +50,8 @@ struct Load {
     entries: AtomicU64,
 }
 
-/// Records that have a guaranteed share together.
+/// Records that have a guaranteed share together. Their weight is counted where there are several
+/// groups.
 #[derive(Debug)]
 struct Group {
     weight: AtomicU64,
@@ -135,7 +138,14 @@ impl Room {
     }
 
     pub(super) fn entries(&self) -> u64 {
-        self.entries.load(Relaxed)
+        if self.bounds_entries() {
+            return self.entries.load(Relaxed);
+        }
+        self.loads.iter().map(|load| load.entries.load(Relaxed)).sum()
+    }
+
+    const fn bounds_entries(&self) -> bool {
+        self.entries_max != u64::MAX
     }
 
     pub(super) fn is_large(&self, weight: u32) -> bool {
@@ -150,16 +160,15 @@ impl Room {
     /// Takes room for a record of `weight` in place of one of `freed`, if there is one.
     pub(super) fn reserve(&self, weight: u32, freed: Option<u32>) -> Result<(), Lack> {
         let (weight, old) = (u64::from(weight), u64::from(freed.unwrap_or(0)));
-        if freed.is_none() && !grow(&self.entries, 1, self.entries_max) {
-            return Err(Lack::Entries);
-        }
         if weight <= old {
             self.used.fetch_sub(old - weight, Relaxed);
         } else if !grow(&self.used, weight - old, self.capacity()) {
-            if freed.is_none() {
-                self.entries.fetch_sub(1, Relaxed);
-            }
             return Err(Lack::Bytes);
+        }
+        let is_new = freed.is_none() && self.bounds_entries();
+        if is_new && !grow(&self.entries, 1, self.entries_max) {
+            self.used.fetch_sub(weight, Relaxed);
+            return Err(Lack::Entries);
         }
         Ok(())
     }
@@ -167,33 +176,39 @@ impl Room {
     /// Gives back what [`reserve`](Self::reserve) took.
     pub(super) fn release(&self, weight: u32) {
         self.used.fetch_sub(u64::from(weight), Relaxed);
-        self.entries.fetch_sub(1, Relaxed);
+        if self.bounds_entries() {
+            self.entries.fetch_sub(1, Relaxed);
+        }
     }
 
-    /// Counts a record of a shard in.
+    /// Counts a record of a shard in, whose lock is held.
     pub(super) fn enter(&self, shard: usize, group: usize, weight: u32, is_large: bool) {
         let (load, weight) = (&self.loads[shard], u64::from(weight));
-        load.entries.fetch_add(1, Relaxed);
+        add(&load.entries, 1);
         if is_large {
-            load.large.fetch_add(weight, Relaxed);
+            add(&load.large, weight);
             self.large.fetch_add(weight, Relaxed);
         } else {
-            load.small.fetch_add(weight, Relaxed);
+            add(&load.small, weight);
         }
-        self.groups[group].weight.fetch_add(weight, Relaxed);
+        if self.groups.len() > 1 {
+            self.groups[group].weight.fetch_add(weight, Relaxed);
+        }
     }
 
-    /// Counts a record of a shard out.
+    /// Counts a record of a shard out, whose lock is held.
     pub(super) fn leave(&self, shard: usize, group: usize, weight: u32, is_large: bool) {
         let (load, weight) = (&self.loads[shard], u64::from(weight));
-        load.entries.fetch_sub(1, Relaxed);
+        take(&load.entries, 1);
         if is_large {
-            load.large.fetch_sub(weight, Relaxed);
+            take(&load.large, weight);
             self.large.fetch_sub(weight, Relaxed);
         } else {
-            load.small.fetch_sub(weight, Relaxed);
+            take(&load.small, weight);
         }
-        self.groups[group].weight.fetch_sub(weight, Relaxed);
+        if self.groups.len() > 1 {
+            self.groups[group].weight.fetch_sub(weight, Relaxed);
+        }
     }
 
     /// Pins `weight`, if that leaves at least half of the capacity to others.
@@ -273,6 +288,16 @@ impl Room {
     fn share_of(&self, whole: u64) -> u64 {
         whole / self.loads.len() as u64
     }
+}
+
+/// Adds to a number that nobody else writes meanwhile.
+fn add(number: &AtomicU64, by: u64) {
+    number.store(number.load(Relaxed) + by, Relaxed);
+}
+
+/// Takes from a number that nobody else writes meanwhile.
+fn take(number: &AtomicU64, by: u64) {
+    number.store(number.load(Relaxed) - by, Relaxed);
 }
 
 /// Adds to a number that stays within `max`.

@@ -10,15 +10,19 @@ const BUCKETS: usize = 1 << BUCKET_BITS;
 
 /// No slot.
 const NONE: u32 = u32::MAX;
+/// The tick of no deadline: each has passed at a later one.
+const NEVER: u32 = 0;
 /// In no list.
 const UNLINKED: u16 = u16::MAX;
 
 /// A hierarchical timing wheel over slots: 64 buckets of 1 s, 64 of 1 min, 64 of 70 min, 64 of 3
 /// days. (Varghese and Lauck, Hashed and Hierarchical Timing Wheels, SOSP 1987.)
 ///
-/// Scheduling and forgetting take constant time. A record is told of at most 1.024 s after its
-/// deadline, never before (until the year 2109), and is moved at most three times until then. 16
-/// bytes a slot.
+/// Scheduling and forgetting take constant time, and mostly touch nothing but what is kept of the
+/// slot itself: a slot that is forgotten, or is to be told of later than before, stays in its list
+/// until the turn of that comes. A record is told of at most 1.024 s after its deadline, never before
+/// (until the year 2109), and is moved at most three times until then, and once for each time that
+/// it was scheduled anew. 20 bytes a slot.
 #[derive(Debug)]
 pub(super) struct Wheel {
     /// The next tick whose bucket is looked at; all before are empty.
@@ -33,10 +37,16 @@ pub(super) struct Wheel {
 struct Link {
     prev: u32,
     next: u32,
-    /// The first tick at which the deadline has passed.
+    /// The first tick at which the deadline has passed; [`NEVER`] for a slot that was forgotten.
     due: u32,
+    /// By which tick it was put into its list: no later than `due`.
+    listed_for: u32,
     /// Level and bucket.
     list: u16,
+}
+
+impl Link {
+    const NEW: Self = Self { prev: NONE, next: NONE, due: NEVER, listed_for: 0, list: UNLINKED };
 }
 
 impl Wheel {
@@ -51,49 +61,48 @@ impl Wheel {
 
     /// Tells of `slot` after `deadline`, in place of what was said of it before.
     pub(super) fn schedule(&mut self, slot: u32, deadline: Timestamp) {
-        self.forget(slot);
         let index = slot as usize;
         if index >= self.links.len() {
             super::slab::grow_to(&mut self.links, index + 1);
-            self.links.resize(index + 1, Link { prev: NONE, next: NONE, due: 0, list: UNLINKED });
+            self.links.resize(index + 1, Link::NEW);
         }
         let due = (deadline.as_millis() >> TICK_BITS).saturating_add(1);
-        self.links[index].due = u32::try_from(due).unwrap_or(u32::MAX);
-        self.link(slot);
+        let link = &mut self.links[index];
+        link.due = u32::try_from(due).unwrap_or(u32::MAX);
+        if link.list == UNLINKED {
+            self.link(slot);
+        } else if link.due < link.listed_for {
+            self.unlink(slot);
+            self.link(slot);
+        }
     }
 
     /// Tells of `slot` no more.
     pub(super) fn forget(&mut self, slot: u32) {
-        let Some(&Link { prev, next, list, .. }) = self.links.get(slot as usize) else { return };
-        if list == UNLINKED {
-            return;
+        if let Some(link) = self.links.get_mut(slot as usize) {
+            link.due = NEVER;
         }
-        let (level, bucket) = (usize::from(list) / BUCKETS, usize::from(list) % BUCKETS);
-        match prev {
-            NONE => self.heads[level][bucket] = next,
-            prev => self.links[prev as usize].next = next,
-        }
-        if next != NONE {
-            self.links[next as usize].prev = prev;
-        }
-        self.links[slot as usize].list = UNLINKED;
-        self.lens[level] -= 1;
     }
 
-    /// A record that has expired by `now`, which is forgotten here. Each answer and each record that
-    /// is moved costs one of `steps`; without any left the answer is nothing.
+    /// A record that has expired by `now`, which is forgotten here. Each slot that is looked at costs
+    /// one of `steps`; without any left the answer is nothing.
     pub(super) fn expired(&mut self, now: Timestamp, steps: &mut u32) -> Option<u32> {
         let end = now.as_millis() >> TICK_BITS;
         while self.tick <= end {
             for level in (1..LEVELS).rev() {
                 while let Some(slot) = self.first(level).filter(|_| self.begins(level)) {
                     *steps = steps.checked_sub(1)?;
-                    self.forget(slot);
-                    self.link(slot);
+                    self.move_on(slot);
                 }
             }
-            if let Some(slot) = self.first(0) {
+            while let Some(slot) = self.first(0) {
                 *steps = steps.checked_sub(1)?;
+                let due = self.links[slot as usize].due;
+                if due == NEVER || u64::from(due) > self.tick {
+                    self.move_on(slot);
+                    continue;
+                }
+                self.unlink(slot);
                 self.forget(slot);
                 return Some(slot);
             }
@@ -120,6 +129,29 @@ impl Wheel {
         (slot != NONE).then_some(slot)
     }
 
+    /// Puts a slot where its tick belongs; out of all lists, if it was forgotten.
+    fn move_on(&mut self, slot: u32) {
+        self.unlink(slot);
+        if self.links[slot as usize].due != NEVER {
+            self.link(slot);
+        }
+    }
+
+    /// Takes a slot out of its list.
+    fn unlink(&mut self, slot: u32) {
+        let Link { prev, next, list, .. } = self.links[slot as usize];
+        let (level, bucket) = (usize::from(list) / BUCKETS, usize::from(list) % BUCKETS);
+        match prev {
+            NONE => self.heads[level][bucket] = next,
+            prev => self.links[prev as usize].next = next,
+        }
+        if next != NONE {
+            self.links[next as usize].prev = prev;
+        }
+        self.links[slot as usize].list = UNLINKED;
+        self.lens[level] -= 1;
+    }
+
     /// Links a slot that is in no list where its tick belongs.
     fn link(&mut self, slot: u32) {
         let farthest = self.tick + (1 << (BUCKET_BITS as usize * LEVELS)) - 1;
@@ -135,7 +167,7 @@ impl Wheel {
         }
         let list = u16::try_from(level * BUCKETS + bucket).expect("there are 256 buckets");
         let link = &mut self.links[slot as usize];
-        (link.prev, link.next, link.list) = (NONE, next, list);
+        (link.prev, link.next, link.list, link.listed_for) = (NONE, next, list, link.due);
         self.lens[level] += 1;
     }
 }
