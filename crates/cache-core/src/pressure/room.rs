@@ -14,11 +14,13 @@ use crate::{
 ///
 /// # Examples
 ///
-/// In an `impl Tier` of a tier with a server, which is a [`PressureGauge`] and a [`Shrink`] itself:
+/// What a tier with a server answers, which is a [`PressureGauge`] and a [`Shrink`] itself:
 ///
-/// ```ignore
-/// fn room(&self) -> Option<TierRoom<'_>> {
-///     Some(TierRoom::shrunk_by(self).measured_by(self))
+/// ```
+/// use cache_core::{PressureGauge, Shrink, TierRoom};
+///
+/// fn room<T: Shrink + PressureGauge>(tier: &T) -> Option<TierRoom<'_>> {
+///     Some(TierRoom::shrunk_by(tier).measured_by(tier))
 /// }
 /// ```
 #[derive(Clone, Debug)]
