@@ -1,6 +1,14 @@
 //! One load among several processes: a lease on the key, where the cache is told to take one.
 
-use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use futures::future::{Either, select};
 
@@ -37,6 +45,8 @@ pub(super) struct Cluster {
     period: Duration,
     namespace: Namespace,
     events: Events,
+    /// Whether the tier has ever answered this process.
+    has_answered: AtomicBool,
     /// Until when the place is left alone.
     away_until: Mutex<Option<Instant>>,
 }
@@ -108,14 +118,26 @@ impl Cluster {
         namespace: &Namespace,
         events: Events,
     ) -> Self {
-        let away_until = Mutex::new(None);
-        Self { leases, level, period, namespace: namespace.clone(), events, away_until }
+        Self {
+            leases,
+            level,
+            period,
+            namespace: namespace.clone(),
+            events,
+            has_answered: AtomicBool::new(false),
+            away_until: Mutex::new(None),
+        }
     }
 
-    /// Whether the tier of the leases did not answer the look that read `fence`: a load that has
-    /// waited for it once does not wait again.
+    /// Whether the tier of the leases, which has answered before, did not answer the look that read
+    /// `fence`: a load that has waited for it once does not wait again. One that is still to be
+    /// reached for the first time is asked all the same: it is slow then, and not away.
     fn was_silent(&self, fence: &Fence) -> bool {
-        let was_silent = fence.part(self.level) == Fence::unread();
+        if fence.part(self.level) != Fence::unread() {
+            self.has_answered.store(true, Ordering::Relaxed);
+            return false;
+        }
+        let was_silent = self.has_answered.load(Ordering::Relaxed);
         if was_silent {
             self.leave_alone("its tier did not answer the look before");
         }

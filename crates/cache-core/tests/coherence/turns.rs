@@ -77,6 +77,26 @@ async fn a_tier_that_did_not_answer_the_look_is_not_asked_for_a_lease() {
     assert_eq!(node.stats().await.events["lease_unavailable"], 1);
 }
 
+/// A connection that is still being made is no reason for each process to load by itself.
+#[tokio::test(start_paused = true)]
+async fn a_tier_that_has_never_answered_yet_is_asked_for_a_lease() {
+    let (ground, silence) = (Ground::new(), Duration::from_millis(20));
+    let faults = Faults::new();
+    let nodes = [(); 2].map(|()| {
+        let guard = Guard { patience: Some(silence), ..Guard::default() };
+        let tier = faults.layer().wrap(ground.lower.clone());
+        ground.builder().tier(tier).lease(PERIOD).guard(guard).build().unwrap()
+    });
+    faults.always(Fault::Hang);
+    let heal = async {
+        // The first call finds the end of the log and then looks: both in vain.
+        tokio::time::sleep(silence * 3 / 2).await;
+        faults.heal();
+    };
+    let (loads, ()) = futures::join!(loads(&nodes), heal);
+    assert_eq!(loads, 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_lease_without_a_tier_that_gives_them_is_refused() {
     let error = Cache::<String>::builder("c").lease(PERIOD).build().unwrap_err();
