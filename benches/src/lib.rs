@@ -3,6 +3,7 @@
 
 pub mod bar;
 pub mod chaos;
+pub mod comparison;
 pub mod load;
 pub mod loopback;
 pub mod market;

@@ -1,12 +1,16 @@
-//! `cargo xtask bench`: runs the criterion benchmarks and keeps their figures in one file.
+//! `cargo xtask bench`: runs the criterion benchmarks and keeps their figures in one file; or
+//! answers one of the larger questions, which have programs of their own.
 
+mod comparison;
+mod limits;
+mod peers;
 mod results;
 
 use std::fs;
 use std::process::{ExitCode, ExitStatus};
 
 use anyhow::{Context, Result, bail};
-use clap::Args;
+use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use self::results::Measurement;
@@ -16,8 +20,10 @@ use crate::workspace::{self, cargo};
 
 /// Run the benchmarks: a table on standard output, figures in target/xtask/bench/NAME.json
 #[derive(Debug, Default, Clone, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) question: Option<Question>,
     /// Only the benchmarks whose id matches this regular expression
     pub(crate) filter: Option<String>,
     /// Criterion's quick mode: seconds instead of minutes, figures for orientation only
@@ -37,11 +43,22 @@ pub(crate) struct Arguments {
     pub(crate) save: String,
 }
 
+/// What has a program of its own.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Question {
+    Limits(limits::Arguments),
+    Peers(peers::Arguments),
+}
+
 const EXAMPLES: &str = "\
 Examples:
   cargo xtask bench                              all that needs no server
   cargo xtask bench near --save before           what has `near` in its id, kept as before.json
-  cargo xtask bench --services --quick           everything, roughly";
+  cargo xtask bench --services --quick           everything, roughly
+  cargo xtask bench limits                       ours beside the raw limits of its parts
+  cargo xtask bench peers                        ours beside other caches
+
+Exit codes: 0 all is well, 1 a benchmark failed or a target was missed, 2 the command line is wrong.";
 
 const PACKAGE: &str = "cache-benches";
 
@@ -53,7 +70,11 @@ struct Saved {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    execute(arguments).map(workspace::exit_code)
+    match &arguments.question {
+        None => execute(arguments).map(workspace::exit_code),
+        Some(Question::Limits(arguments)) => limits::run(arguments),
+        Some(Question::Peers(arguments)) => peers::run(arguments),
+    }
 }
 
 /// Runs the benchmarks, prints and saves what they measured.

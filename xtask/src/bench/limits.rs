@@ -1,0 +1,44 @@
+//! `cargo xtask bench limits`: ours beside the raw limits of what it stands on.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::comparison;
+use crate::environment::Environment;
+use crate::services::{Install, Kind, Services};
+use crate::workspace::cargo;
+
+/// Measure the cache beside the raw limits of its parts, in one run on private servers
+///
+/// redis-benchmark, pgbench, bare redis-rs, bare diesel-async, bare moka and quick_cache take turns
+/// with the cache. Rows go to standard output and target/xtask/bench/limits.json.
+#[derive(Debug, Default, Clone, Args)]
+pub(crate) struct Arguments {
+    /// Only the rows whose name has this in it
+    pub(crate) filter: Option<String>,
+    /// Fewer and shorter repeats: for orientation, its verdicts mean little
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Install missing servers with the platform's package manager
+    #[arg(long)]
+    pub(crate) install: bool,
+}
+
+/// Measures, prints and judges.
+///
+/// # Errors
+///
+/// A server is missing, or the measuring program fails.
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let services = Services::acquire(Install::from_flag(arguments.install), &Kind::ALL)?;
+    services.require_all()?;
+    let mut program = cargo("run --release -p cache-benches --bin limits --");
+    program.args(&arguments.filter);
+    if arguments.quick {
+        program.arg("--quick");
+    }
+    services.configure(&mut program);
+    comparison::run("limits", &mut program, &Environment::collect(&services))
+}
