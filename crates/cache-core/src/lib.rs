@@ -75,7 +75,9 @@ pub use priority::EvictionPriority;
 pub use read_notes::{ReadNote, ReadNotes};
 pub use read_tap::{ReadTap, TappedRead};
 pub use stack::{Copied, Found, Stack};
-pub use stats::{CacheStats, LatencyHistogram, LatencySummary, OperationStats, Table, TierStats};
+pub use stats::{
+    CacheStats, LatencyHistogram, LatencySummary, OperationStats, Table, TierStats, prometheus,
+};
 pub use tags::{TAG_LEN_MAX, TAGS_MAX, TagMark, TagQuery, Tags, generation_key, horizon_key};
 pub use tier::{
     Condition, Durability, Evictions, Lookup, Put, PutOutcome, Removal, Scope, Tier, TierExt,

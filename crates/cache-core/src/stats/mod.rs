@@ -1,6 +1,7 @@
 //! What a cache did so far: counters and percentiles, as data and as a table.
 
 mod histogram;
+mod prometheus;
 mod recorder;
 mod table;
 
@@ -9,6 +10,7 @@ use std::{collections::BTreeMap, fmt};
 use serde::{Deserialize, Serialize};
 
 pub use histogram::{LatencyHistogram, LatencySummary};
+pub use prometheus::prometheus;
 pub(crate) use recorder::{Operation, Outcome, Recorder};
 pub use table::Table;
 
