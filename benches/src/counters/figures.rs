@@ -146,14 +146,14 @@ impl Figures {
             }
             cells.insert((&figure.operation, figure.counter), figure.value);
         }
-        let titles = Counter::ALL.map(Counter::title);
-        let mut table = Table::new(["operation"].into_iter().chain(titles));
+        let [a, b, c, d, e, f, g] = Counter::ALL.map(Counter::title);
+        let mut table = Table::new(["operation", a, b, c, d, e, f, g]);
         for operation in order {
-            let cell = |counter| {
+            let [a, b, c, d, e, f, g] = Counter::ALL.map(|counter| {
                 let value = cells.get(&(operation, counter));
                 value.map_or_else(|| "-".to_owned(), u64::to_string)
-            };
-            table.row([operation.to_owned()].into_iter().chain(Counter::ALL.map(cell)));
+            });
+            table.row([operation.to_owned(), a, b, c, d, e, f, g]);
         }
         table.to_string()
     }
