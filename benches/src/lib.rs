@@ -4,6 +4,8 @@
 pub mod bar;
 pub mod chaos;
 pub mod comparison;
+pub mod counters;
+pub mod curve;
 pub mod load;
 pub mod loopback;
 pub mod market;
@@ -11,9 +13,11 @@ pub mod popularity;
 pub mod processes;
 pub mod refill;
 pub mod report;
+pub mod resident;
 pub mod scenario;
 pub mod seed_system;
 pub mod stacks;
+pub mod trend;
 pub mod verdict;
 pub mod warm;
 

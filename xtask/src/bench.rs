@@ -1,17 +1,26 @@
 //! `cargo xtask bench`: runs the criterion benchmarks and keeps their figures in one file; or
 //! answers one of the larger questions, which have programs of their own.
 
+mod against;
+mod chart;
 mod comparison;
+mod counters;
+mod curves;
+mod growth;
 mod limits;
 mod peers;
+mod publish;
 mod results;
+mod soak;
+mod statistics;
 
 use std::fs;
 use std::process::{ExitCode, ExitStatus};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
-use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use self::results::Measurement;
 use crate::environment::{self, Environment};
@@ -41,6 +50,13 @@ pub(crate) struct Arguments {
     /// Keep the figures under this name
     #[arg(long, value_name = "NAME", default_value = "latest", value_parser = file_name)]
     pub(crate) save: String,
+    /// Compare with the figures that an earlier run kept under this name
+    ///
+    /// Says of each benchmark whether it is better, worse, or without a difference. Times are told
+    /// and fail nothing: `cargo xtask bench counters --against NAME` judges what does not depend on
+    /// the moment.
+    #[arg(long, value_name = "NAME", value_parser = file_name)]
+    pub(crate) against: Option<String>,
 }
 
 /// What has a program of its own.
@@ -48,22 +64,32 @@ pub(crate) struct Arguments {
 pub(crate) enum Question {
     Limits(limits::Arguments),
     Peers(peers::Arguments),
+    Growth(growth::Arguments),
+    Soak(soak::Arguments),
+    Counters(counters::Arguments),
 }
 
 const EXAMPLES: &str = "\
 Examples:
   cargo xtask bench                              all that needs no server
   cargo xtask bench near --save before           what has `near` in its id, kept as before.json
+  cargo xtask bench near --against before        the same, compared with what was kept
   cargo xtask bench --services --quick           everything, roughly
   cargo xtask bench limits                       ours beside the raw limits of its parts
   cargo xtask bench peers                        ours beside other caches
+  cargo xtask bench growth                       memory and speed by the number of entries
+  cargo xtask bench soak --minutes 10            whether memory stays the same under load
+  cargo xtask bench counters                     allocations, round trips, statements, instructions
 
-Exit codes: 0 all is well, 1 a benchmark failed or a target was missed, 2 the command line is wrong.";
+Exit codes: 0 all is well (a time that became worse is told, and fails nothing), 1 a benchmark
+failed, a target was missed or a counter became worse, 2 the command line is wrong.";
 
 const PACKAGE: &str = "cache-benches";
+/// Its benchmark of the machine itself.
+const CONTROL: &str = "control";
 
-/// The content of the file.
-#[derive(Serialize)]
+/// The content of the file: see docs/bench-schema.md.
+#[derive(Serialize, Deserialize)]
 struct Saved {
     environment: Environment,
     results: Vec<Measurement>,
@@ -74,15 +100,21 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         None => execute(arguments).map(workspace::exit_code),
         Some(Question::Limits(arguments)) => limits::run(arguments),
         Some(Question::Peers(arguments)) => peers::run(arguments),
+        Some(Question::Growth(arguments)) => growth::run(arguments),
+        Some(Question::Soak(arguments)) => soak::run(arguments),
+        Some(Question::Counters(arguments)) => counters::run(arguments),
     }
 }
 
-/// Runs the benchmarks, prints and saves what they measured.
+/// Runs the benchmarks, prints and saves what they measured, and compares it.
 ///
 /// # Errors
 ///
-/// A server is missing, no benchmark ran, or its figures cannot be read or written.
+/// A server is missing, no benchmark ran, its figures cannot be read or written, or there are none
+/// to compare with.
 pub(crate) fn execute(arguments: &Arguments) -> Result<ExitStatus> {
+    // Before anything is measured: it may be about to be replaced, and it may not be there.
+    let kept: Option<Saved> = arguments.against.as_deref().map(read_kept).transpose()?;
     let services = if arguments.services {
         Services::acquire(Install::from_flag(arguments.install), &Kind::ALL)?
     } else {
@@ -96,38 +128,66 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitStatus> {
     let marker = workspace::output("bench/.started")?;
     fs::write(&marker, "").with_context(|| format!("cannot write {}", marker.display()))?;
 
-    let mut command = cargo("bench -p");
-    command.arg(PACKAGE);
-    // By name: the library and the binaries have test harnesses that refuse criterion's flags.
-    for name in benchmark_names()? {
-        command.args(["--bench", &name]);
-    }
-    command.arg("--").args(&arguments.filter);
-    if arguments.quick {
-        command.arg("--quick");
-    }
-    command.env("CRITERION_HOME", &criterion_home);
-    command.env(environment::VARIABLE, environment.to_json()?);
-    services.configure(&mut command);
-    let status = workspace::run(&mut command)?;
-    if !status.success() {
-        return Ok(status);
+    let (control, subjects): (Vec<String>, Vec<String>) =
+        benchmark_names()?.into_iter().partition(|name| name == CONTROL);
+    // What the machine does itself is measured whatever the filter.
+    for (names, filter) in [(subjects, arguments.filter.as_ref()), (control, None)] {
+        let mut command = cargo("bench -p");
+        command.arg(PACKAGE);
+        // By name: the library and the binaries have test harnesses that refuse criterion's flags.
+        for name in names {
+            command.args(["--bench", &name]);
+        }
+        command.arg("--").args(filter);
+        if arguments.quick {
+            command.arg("--quick");
+        }
+        command.env("CRITERION_HOME", &criterion_home);
+        command.env(environment::VARIABLE, environment.to_json()?);
+        services.configure(&mut command);
+        let status = workspace::run(&mut command)?;
+        if !status.success() {
+            return Ok(status);
+        }
     }
     let results = results::since(&marker, &criterion_home)?;
-    if results.is_empty() {
+    if results.iter().all(|result| result.id.starts_with(against::CONTROL)) {
         bail!("no benchmark ran: does the filter match an id?");
     }
     print!("\n{}", results::table(&results));
-    save(&arguments.save, &Saved { environment, results })?;
-    Ok(status)
+    let saved = Saved { environment, results };
+    save(&format!("{}.json", arguments.save), &saved)?;
+    if let Some(kept) = &kept {
+        tell_difference(&saved, kept);
+    }
+    Ok(ExitStatus::default())
 }
 
-fn save(name: &str, saved: &Saved) -> Result<()> {
-    let path = workspace::output(&format!("bench/{name}.json"))?;
-    let json = serde_json::to_string_pretty(saved).context("cannot write the figures as JSON")?;
+fn tell_difference(now: &Saved, kept: &Saved) {
+    println!("\nAgainst {}\n", kept.environment.describe());
+    if let Some(difference) = now.environment.differs_from(&kept.environment) {
+        println!("Not the same machine, so read nothing into times: {difference}.\n");
+    }
+    print!("{}", against::render(&now.results, &kept.results));
+}
+
+/// Writes a file of `target/xtask/bench`, and says so.
+fn save(file: &str, content: &impl Serialize) -> Result<()> {
+    let path = workspace::output(&format!("bench/{file}"))?;
+    let json = serde_json::to_string_pretty(content).context("cannot write the figures as JSON")?;
     fs::write(&path, json).with_context(|| format!("cannot write {}", path.display()))?;
     println!("\nSaved to {}", path.display());
     Ok(())
+}
+
+/// What an earlier run kept as `name`.
+fn read_kept<T: DeserializeOwned>(name: &str) -> Result<T> {
+    let path = workspace::output(&format!("bench/{name}.json"))?;
+    let text = fs::read_to_string(&path)
+        .with_context(|| format!("nothing is kept as {name}: cannot read {}", path.display()))?;
+    serde_json::from_str(&text).with_context(|| {
+        format!("{} is not of this version: make it again with --save", path.display())
+    })
 }
 
 fn benchmark_names() -> Result<Vec<String>> {

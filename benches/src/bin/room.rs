@@ -15,6 +15,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
+use cache_benches::resident::resident;
 use cache_core::{
     ByteSize, Cache, Clock, CodecId, Condition, Entry, Eviction, Evictions, MemoryTier, Namespace,
     Put, PutOutcome, Raw, SystemClock, Table, Tier, Ttl, Usage,
@@ -156,9 +157,9 @@ async fn measure(subject: Subject, arguments: &Arguments) -> Result<Row> {
     match subject {
         Subject::Near => near(arguments, strict + BESIDE).await,
         Subject::Memory => {
-            let before = resident()?;
+            let before = resident("self")?;
             let tier = MemoryTier::new(limit, Arc::clone(&clock)).with_eviction(policy);
-            let taken = async || Ok(resident()?.saturating_sub(before));
+            let taken = async || Ok(resident("self")?.saturating_sub(before));
             tiers(&tier, arguments, &*clock, strict + BESIDE, taken).await
         }
         Subject::Sqlite => {
@@ -178,7 +179,7 @@ async fn measure(subject: Subject, arguments: &Arguments) -> Result<Row> {
 /// A cache that has nothing but its near tier.
 async fn near(arguments: &Arguments, allowed: u64) -> Result<Row> {
     let started = Instant::now();
-    let before = resident()?;
+    let before = resident("self")?;
     let cache: Cache<Bytes> = Cache::builder_with("room", Raw)
         .near(arguments.limit)
         .near_eviction(arguments.policy)
@@ -192,7 +193,7 @@ async fn near(arguments: &Arguments, allowed: u64) -> Result<Row> {
             puts += 1;
             given += len as u64;
             if puts.is_multiple_of(64) || len > 1_000 {
-                peak = peak.max(resident()?.saturating_sub(before));
+                peak = peak.max(resident("self")?.saturating_sub(before));
             }
         }
     }
@@ -269,14 +270,6 @@ fn value(seed: u64, len: usize) -> Bytes {
     bytes.truncate(len);
     // An own allocation of the length, as a decoded answer has.
     Bytes::from(bytes.into_boxed_slice())
-}
-
-/// The resident set of this process.
-fn resident() -> Result<u64> {
-    let text = fs::read_to_string("/proc/self/status")?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.split_whitespace().next()).context("there is no VmRSS")?;
-    Ok(kib.parse::<u64>()? * 1024)
 }
 
 /// What the files of a directory take.

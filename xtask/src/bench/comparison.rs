@@ -7,6 +7,9 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
+use super::chart::{self, Bar};
+use super::curves::{self, Curve};
+use super::publish::{self, Publishing};
 use crate::environment::{self, Environment};
 use crate::table;
 use crate::workspace;
@@ -36,17 +39,23 @@ enum Bound {
 #[derive(Debug, Deserialize)]
 struct Comparison {
     rows: Vec<Row>,
+    /// Of programs that measure by a size.
+    #[serde(default)]
+    curves: Vec<Curve>,
 }
 
-/// The content of the file.
+/// The content of the file: see docs/bench-schema.md.
 #[derive(Debug, Serialize)]
 struct Saved<'a> {
     environment: &'a Environment,
     rows: &'a [Row],
+    #[serde(skip_serializing_if = "<[Curve]>::is_empty")]
+    curves: &'a [Curve],
 }
 
 /// Runs `program`, which is told by `--rows PATH` where to write its rows, prints them, and keeps
-/// them with the environment in `target/xtask/bench/<name>.json`. Fails where a target is missed.
+/// them with the environment in `target/xtask/bench/<name>.json` and as a chart beside it, and in
+/// the documents where that is wanted. Fails where a target is missed.
 ///
 /// # Errors
 ///
@@ -55,6 +64,7 @@ pub(crate) fn run(
     name: &str,
     program: &mut Command,
     environment: &Environment,
+    publishing: &Publishing,
 ) -> Result<ExitCode> {
     let rows_path = workspace::output(&format!("bench/.{name}-rows.json"))?;
     // What an earlier run left must not pass for this one's.
@@ -65,16 +75,24 @@ pub(crate) fn run(
     program.arg("--rows").arg(&rows_path);
     program.env(environment::VARIABLE, environment.to_json()?);
     workspace::run_checked(program)?;
-    let rows = read(&rows_path)?;
-    if rows.is_empty() {
+    let Comparison { rows, curves } = read(&rows_path)?;
+    if rows.is_empty() && curves.is_empty() {
         bail!("nothing was measured: does the filter match a row?");
     }
-    print!("\n{}", render(&rows));
-    let path = workspace::output(&format!("bench/{name}.json"))?;
-    let json = serde_json::to_string_pretty(&Saved { environment, rows: &rows })
-        .context("cannot write the rows as JSON")?;
-    fs::write(&path, json).with_context(|| format!("cannot write {}", path.display()))?;
-    println!("\nSaved to {}", path.display());
+    for listing in curves::listings(&curves) {
+        let header: Vec<&str> = listing.header.iter().map(String::as_str).collect();
+        print!("\n{}\n{}", listing.title, table::render(&header, &listing.rows));
+    }
+    if !rows.is_empty() {
+        print!("\n{}", table::render(&HEADER, &cells(&rows)));
+    }
+    let chart = draw(name, &rows, &curves);
+    let path = workspace::output(&format!("bench/{name}.svg"))?;
+    fs::write(&path, &chart).with_context(|| format!("cannot write {}", path.display()))?;
+    super::save(&format!("{name}.json"), &Saved { environment, rows: &rows, curves: &curves })?;
+    if publishing.publish {
+        publish::publish(name, &markdown(name, environment, &rows, &curves), &chart)?;
+    }
     let missed: Vec<&str> =
         rows.iter().filter(|row| !row.ok).map(|row| row.name.as_str()).collect();
     if missed.is_empty() {
@@ -84,17 +102,41 @@ pub(crate) fn run(
     Ok(ExitCode::FAILURE)
 }
 
-fn read(path: &Path) -> Result<Vec<Row>> {
+fn read(path: &Path) -> Result<Comparison> {
     let text =
         fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let comparison: Comparison = serde_json::from_str(&text)
-        .with_context(|| format!("{} does not hold rows", path.display()))?;
-    Ok(comparison.rows)
+    serde_json::from_str(&text).with_context(|| format!("{} does not hold rows", path.display()))
 }
 
-fn render(rows: &[Row]) -> String {
-    let cells: Vec<Vec<String>> = rows
-        .iter()
+/// Lines where figures were measured by a size, else bars of the rows that have a target.
+fn draw(name: &str, rows: &[Row], measured: &[Curve]) -> String {
+    if !measured.is_empty() {
+        return curves::draw(name, measured);
+    }
+    let bars: Vec<Bar> = rows.iter().filter_map(Row::bar).collect();
+    chart::bars(&format!("{name}: each figure against its target"), &bars)
+}
+
+/// What a document has of a run.
+fn markdown(name: &str, environment: &Environment, rows: &[Row], measured: &[Curve]) -> String {
+    let mut text = format!("`cargo xtask bench {name}` on {}.\n\n", environment.describe());
+    if !rows.is_empty() {
+        text.push_str(&publish::table(&HEADER, &cells(rows)));
+    }
+    for listing in curves::listings(measured) {
+        let header: Vec<&str> = listing.header.iter().map(String::as_str).collect();
+        text.push_str(&format!("\n{}:\n\n", listing.title));
+        text.push_str(&publish::table(&header, &listing.rows));
+    }
+    text.push_str(&format!("\n![{name}](figures/{name}.svg)\n"));
+    text
+}
+
+const HEADER: [&str; 9] =
+    ["row", "ours", "reference", "of", "unit", "ratio", "target", "verdict", "note"];
+
+fn cells(rows: &[Row]) -> Vec<Vec<String>> {
+    rows.iter()
         .map(|row| {
             let target = row.target.zip(row.bound).map_or_else(String::new, |(target, bound)| {
                 let sign = match bound {
@@ -120,9 +162,21 @@ fn render(rows: &[Row]) -> String {
                 row.note.clone().unwrap_or_default(),
             ]
         })
-        .collect();
-    let header = ["row", "ours", "reference", "of", "unit", "ratio", "target", "", "note"];
-    table::render(&header, &cells)
+        .collect()
+}
+
+impl Row {
+    /// How far the row's figure is from its target, where it has both.
+    fn bar(&self) -> Option<Bar> {
+        let (target, bound) = self.target.zip(self.bound)?;
+        let of = self.ratio.or(self.ours)?;
+        let (margin, sign) = match bound {
+            Bound::AtMost => (target / of, "<="),
+            Bound::AtLeast => (of / target, ">="),
+        };
+        let label = format!("{} ({sign} {target})", figure(of));
+        Some(Bar { name: self.name.clone(), margin, label })
+    }
 }
 
 /// A figure with three digits that count.
@@ -144,10 +198,38 @@ mod tests {
             "reference_name": "moka", "unit": "ns", "ratio": 1.204, "target": 1.1,
             "bound": "at_most", "ok": false, "note": null}]}"#;
         let comparison: Comparison = serde_json::from_str(json).unwrap();
-        let table = render(&comparison.rows);
+        let table = table::render(&HEADER, &cells(&comparison.rows));
         let line = table.lines().nth(1).unwrap();
         let words: Vec<&str> = line.split_whitespace().collect();
         let expected = ["near", "hit", "120", "100", "moka", "ns", "1.20", "<=", "1.1", "MISSED"];
         assert_eq!(words, expected);
+    }
+
+    fn row(json: &str) -> Row {
+        serde_json::from_str(json).unwrap()
+    }
+
+    fn judged() -> Row {
+        row(r#"{"name": "a | b", "ours": 120.0, "reference": 100.0, "reference_name": "moka",
+            "unit": "ns", "ratio": 1.2, "target": 1.5, "bound": "at_most", "ok": true,
+            "note": null}"#)
+    }
+
+    #[test]
+    fn a_bar_tells_how_many_times_better_than_its_target_a_figure_is() {
+        let bar = judged().bar().unwrap();
+        assert!((bar.margin - 1.25).abs() < 1e-9);
+        assert_eq!(bar.label, "1.20 (<= 1.5)");
+        let free = Row { target: None, ..judged() };
+        let untold = Row { ratio: None, ours: None, ..judged() };
+        assert!(free.bar().is_none() && untold.bar().is_none());
+    }
+
+    #[test]
+    fn a_document_gets_command_environment_table_and_chart() {
+        let text = markdown("limits", &Environment::example(), &[judged()], &[]);
+        assert!(text.starts_with("`cargo xtask bench limits` on A 9000, 2 cores"), "{text}");
+        assert!(text.contains("| a \\| b | 120 | 100 | moka | ns | 1.20 | <= 1.5 | ok |  |"));
+        assert!(text.ends_with("![limits](figures/limits.svg)\n"));
     }
 }

@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::comparison;
+use super::publish::Publishing;
 use crate::environment::Environment;
 use crate::services::{Install, Kind, Services};
 use crate::workspace::cargo;
@@ -24,6 +25,8 @@ pub(crate) struct Arguments {
     /// Install missing servers with the platform's package manager
     #[arg(long)]
     pub(crate) install: bool,
+    #[command(flatten)]
+    pub(crate) publishing: Publishing,
 }
 
 /// Measures, prints and judges.
@@ -40,5 +43,5 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         program.arg("--quick");
     }
     services.configure(&mut program);
-    comparison::run("peers", &mut program, &Environment::collect(&services))
+    comparison::run("peers", &mut program, &Environment::collect(&services), &arguments.publishing)
 }

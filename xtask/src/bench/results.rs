@@ -11,17 +11,20 @@ use serde_json::Value;
 use crate::table;
 
 /// What one benchmark measured.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Measurement {
-    id: String,
+    pub(crate) id: String,
     mean_ns: f64,
     median_ns: f64,
     std_dev_ns: f64,
     throughput: Option<Throughput>,
+    /// The time of an iteration in each of criterion's samples, in the order in which they were
+    /// taken.
+    pub(crate) samples_ns: Vec<f64>,
 }
 
 /// How much one iteration handles, and what that makes at the mean time.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Throughput {
     /// Criterion's name in lower case: `elements` or `bytes`.
     unit: String,
@@ -64,7 +67,10 @@ pub(crate) fn table(results: &[Measurement]) -> String {
     table::render(&["benchmark", "mean", "median", "std dev", "throughput"], &rows)
 }
 
-/// Directories named `new` that have both of criterion's files.
+/// The files of criterion that are read.
+const FILES: [&str; 3] = ["benchmark.json", "estimates.json", "sample.json"];
+
+/// Directories named `new` that have all of criterion's files.
 fn collect_measured(directory: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
@@ -76,7 +82,7 @@ fn collect_measured(directory: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
     for entry in entries {
         let path = entry.with_context(|| format!("cannot read {}", directory.display()))?.path();
         if path.file_name().is_some_and(|name| name == "new") {
-            if ["benchmark.json", "estimates.json"].iter().all(|file| path.join(file).is_file()) {
+            if FILES.iter().all(|file| path.join(file).is_file()) {
                 found.push(path);
             }
         } else if path.is_dir() {
@@ -102,8 +108,15 @@ fn read(directory: &Path) -> Result<Measurement> {
     struct Estimate {
         point_estimate: f64,
     }
-    let benchmark: Benchmark = read_json(&directory.join("benchmark.json"))?;
-    let estimates: Estimates = read_json(&directory.join("estimates.json"))?;
+    #[derive(Deserialize)]
+    struct Samples {
+        iters: Vec<f64>,
+        times: Vec<f64>,
+    }
+    let [benchmark, estimates, samples] = FILES.map(|file| directory.join(file));
+    let benchmark: Benchmark = read_json(&benchmark)?;
+    let estimates: Estimates = read_json(&estimates)?;
+    let samples: Samples = read_json(&samples)?;
     let mean_ns = estimates.mean.point_estimate;
     Ok(Measurement {
         id: benchmark.full_id,
@@ -111,6 +124,7 @@ fn read(directory: &Path) -> Result<Measurement> {
         median_ns: estimates.median.point_estimate,
         std_dev_ns: estimates.std_dev.point_estimate,
         throughput: benchmark.throughput.and_then(|value| Throughput::parse(&value, mean_ns)),
+        samples_ns: samples.times.iter().zip(&samples.iters).map(|(ns, n)| ns / n).collect(),
     })
 }
 
@@ -139,12 +153,22 @@ impl Throughput {
     }
 }
 
-fn nanoseconds(ns: f64) -> String {
+pub(super) fn nanoseconds(ns: f64) -> String {
     match ns {
         ns if ns < 1e3 => format!("{ns:.1} ns"),
         ns if ns < 1e6 => format!("{:.2} us", ns / 1e3),
         ns if ns < 1e9 => format!("{:.2} ms", ns / 1e6),
         ns => format!("{:.2} s", ns / 1e9),
+    }
+}
+
+#[cfg(test)]
+impl Measurement {
+    /// As if these samples had been taken.
+    pub(super) fn of_samples(id: &str, samples_ns: Vec<f64>) -> Self {
+        let median_ns = super::statistics::median(&samples_ns);
+        let (id, mean_ns) = (id.to_owned(), median_ns);
+        Self { id, mean_ns, median_ns, std_dev_ns: 0.0, throughput: None, samples_ns }
     }
 }
 
@@ -163,6 +187,8 @@ mod tests {
         let benchmark = format!(r#"{{"full_id": "{id}", "throughput": {throughput}}}"#);
         fs::write(directory.join("estimates.json"), estimates).unwrap();
         fs::write(directory.join("benchmark.json"), benchmark).unwrap();
+        let samples = r#"{"sampling_mode": "Linear", "iters": [1.0, 2.0], "times": [9.0, 20.0]}"#;
+        fs::write(directory.join("sample.json"), samples).unwrap();
         directory.join("estimates.json")
     }
 
@@ -183,6 +209,7 @@ mod tests {
         let results = since(&marker, home.path()).unwrap();
         assert_eq!(results.len(), 1);
         assert_eq!(results[0].id, "group/new_one");
+        assert_eq!(results[0].samples_ns, [9.0, 10.0]);
         let throughput = results[0].throughput.as_ref().unwrap();
         assert_eq!((throughput.unit.as_str(), throughput.per_second), ("elements", 2e9));
     }
