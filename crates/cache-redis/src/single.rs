@@ -27,11 +27,13 @@ pub(crate) struct Reads {
     /// About how long the records are that were found lately: how long those are that are asked for
     /// shows only when they come.
     record_len: AtomicUsize,
+    hasher: ahash::RandomState,
 }
 
 impl Reads {
     pub(crate) fn gather(store: Arc<Store>) -> Gather<Self> {
-        Gather::new(Self { store, record_len: AtomicUsize::new(wire::HEADER_LEN) }, READS)
+        let record_len = AtomicUsize::new(wire::HEADER_LEN);
+        Gather::new(Self { store, record_len, hasher: ahash::RandomState::new() }, READS)
     }
 
     /// Moves the expected length a quarter of the way to that of what was found.
@@ -57,16 +59,15 @@ impl Carry for Reads {
 
     async fn carry(&self, keys: Vec<Key>) -> Result<Vec<Lookup>> {
         // Many callers want the same few keys: each travels once.
-        let (mut distinct, mut places) = (Vec::with_capacity(keys.len()), HashMap::new());
-        let wanted: Vec<usize> = keys
-            .iter()
-            .map(|key| {
-                *places.entry(key).or_insert_with(|| {
-                    distinct.push(key.clone());
-                    distinct.len() - 1
-                })
-            })
-            .collect();
+        let mut distinct = Vec::with_capacity(keys.len());
+        let mut places = HashMap::with_capacity_and_hasher(keys.len(), self.hasher.clone());
+        let mut wanted = Vec::with_capacity(keys.len());
+        for key in &keys {
+            wanted.push(*places.entry(key).or_insert_with(|| {
+                distinct.push(key);
+                distinct.len() - 1
+            }));
+        }
         let found = self.store.look_up(&distinct).await?;
         self.learn(&found);
         if found.len() == wanted.len() {

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use bb8_redis::redis::{self, Cmd, Value};
+use bb8_redis::redis::{self, Cmd, RedisWrite, Value};
 use bytes::Bytes;
 use cache_core::{
     Clock, Error, ErrorKind, Fence, Key, Lookup, Namespace, Put, PutOutcome, Removal, Result,
@@ -54,11 +54,11 @@ impl Store {
     }
 
     /// Looks up `keys` in one command, which sees them all as they are at one moment.
-    pub(crate) async fn look_up(&self, keys: &[Key]) -> Result<Vec<Lookup>> {
+    pub(crate) async fn look_up(&self, keys: &[&Key]) -> Result<Vec<Lookup>> {
         let mut namespaces = Vec::new();
         let mut places = Vec::with_capacity(keys.len());
         let mut known = HashMap::new();
-        for namespace in keys.iter().map(Key::namespace) {
+        for namespace in keys.iter().map(|key| key.namespace()) {
             // Nearly all batches are of one namespace.
             let place = match namespaces.last() {
                 Some(last) if *last == namespace => namespaces.len() - 1,
@@ -78,7 +78,7 @@ impl Store {
             found.map(|(place, record)| self.judge(controls[place], record, now)).collect();
         if let Some(tracker) = &self.tracker {
             let read = keys.iter().zip(&found).filter(|(_, lookup)| lookup.entry.is_some());
-            tracker.note(read.map(|(key, _)| key), now);
+            tracker.note(read.map(|(key, _)| *key), now);
         }
         Ok(found)
     }
@@ -178,8 +178,11 @@ impl Store {
     }
 
     /// The content of the control keys of `namespaces`, and of the records of `keys`.
-    async fn read(&self, namespaces: &[&str], keys: &[Key]) -> Result<(Vec<Value>, Vec<Value>)> {
+    async fn read(&self, namespaces: &[&str], keys: &[&Key]) -> Result<(Vec<Value>, Vec<Value>)> {
         let mut command = redis::cmd("MGET");
+        let prefix_len = self.layout.prefix().len() + 1;
+        let names = namespaces.iter().copied().chain(keys.iter().map(|key| key.encoded()));
+        command.reserve_space_for_args(names.map(|name| prefix_len + name.len()));
         for namespace in namespaces {
             command.arg(self.layout.control(namespace));
         }

@@ -150,7 +150,7 @@ impl Tier for RedisTier {
         match keys {
             [] => Ok(Vec::new()),
             [key] => Ok(vec![self.get(key).await?]),
-            keys => self.store.look_up(keys).await,
+            keys => self.store.look_up(&keys.iter().collect::<Vec<_>>()).await,
         }
     }
 

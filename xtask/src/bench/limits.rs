@@ -2,14 +2,14 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 
 use super::comparison;
 use super::publish::Publishing;
 use crate::environment::Environment;
 use crate::services::{Install, Kind, Services};
-use crate::workspace::cargo;
+use crate::workspace::{cargo, run_checked};
 
 /// Measure the cache beside the raw limits of its parts, in one run on private servers
 ///
@@ -37,7 +37,16 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let services = Services::acquire(Install::from_flag(arguments.install), &Kind::ALL)?;
     services.require_all()?;
+    // It counts allocations by a program of its own, which lies beside it.
+    let mut build = cargo("build --release -p cache-benches --bin limits --bin allocations");
+    run_checked(&mut build)?;
     let mut program = cargo("run --release -p cache-benches --bin limits --");
+    for (kind, tool) in [(Kind::Redis, "redis-benchmark"), (Kind::Postgres, "pgbench")] {
+        let found = kind.tool(tool).with_context(|| {
+            format!("{tool} was not found on PATH or beside {kind}: install what {kind} comes with")
+        })?;
+        program.arg(format!("--{tool}")).arg(found);
+    }
     program.args(&arguments.filter);
     if arguments.quick {
         program.arg("--quick");

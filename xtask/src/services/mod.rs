@@ -11,6 +11,7 @@ mod records;
 mod redis;
 mod server;
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::{env, fmt};
 
@@ -53,6 +54,12 @@ impl Kind {
             Self::Redis => redis::find(),
             Self::Postgres => postgres::find(),
         }
+    }
+
+    /// A program that comes with the server: beside it, else on `PATH`.
+    pub(crate) fn tool(self, name: &str) -> Option<PathBuf> {
+        let beside = self.find().map(|server| server.program.with_file_name(name));
+        beside.filter(|program| process::is_program(program)).or_else(|| process::on_path(name))
     }
 
     fn answers(self, port: u16) -> bool {

@@ -20,12 +20,14 @@ pub(crate) fn find() -> Option<Installation> {
     Some(Installation { version: parse_version(&version)?, program })
 }
 
-/// How to start a server on this port that keeps nothing.
+/// How to start a server on this port, and on a socket below its directory, that keeps nothing.
 pub(crate) fn launch(installation: &Installation, directory: &Path, port: u16) -> Launch {
     let mut command = Command::new(&installation.program);
     command
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--protected-mode", "yes"])
-        .args(["--save", "", "--appendonly", "no", "--daemonize", "no", "--dir"])
+        .args(["--save", "", "--appendonly", "no", "--daemonize", "no", "--unixsocket"])
+        .arg(directory.join("redis.sock"))
+        .arg("--dir")
         .arg(directory);
     Launch { command, url: format!("redis://127.0.0.1:{port}/0") }
 }

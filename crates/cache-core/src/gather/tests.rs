@@ -123,6 +123,54 @@ async fn a_panic_is_an_error_of_its_batch_only() {
     assert_eq!(*answers[1].as_ref().unwrap(), 8);
 }
 
+#[tokio::test]
+async fn a_batch_that_fails_at_once_fails_nobody_else() {
+    let gather = doubling(2);
+    let first = gather.occupy();
+    let mut rest: Vec<_> = [13, 1, 2, 3].map(|i| Box::pin(gather.ask(i))).into();
+    for call in &mut rest {
+        assert!(poll!(call).is_pending());
+    }
+    gather.go(100);
+    join_all(first).await;
+    let answers: Vec<_> = join_all(rest).await.into_iter().map(Result::ok).collect();
+    assert_eq!(answers, [None, None, Some(4), Some(6)]);
+}
+
+#[tokio::test]
+async fn a_batch_that_is_not_answered_holds_up_only_its_own_calls() {
+    let gather = doubling(1);
+    let mut first = gather.occupy();
+    let mut later: Vec<_> = (1..=5).map(|i| Box::pin(gather.ask(i))).collect();
+    for call in &mut later {
+        assert!(poll!(call).is_pending());
+    }
+    // One of the two that travel is answered, the other one never.
+    let stuck = first.pop().unwrap();
+    gather.go(1 + later.len());
+    first.pop().unwrap().await.unwrap();
+    let answers: Vec<_> = join_all(later).await.into_iter().map(Result::unwrap).collect();
+    assert_eq!(answers, [2, 4, 6, 8, 10]);
+    drop(stuck);
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_its_batch_does_not_stop_it() {
+    let gather = doubling(100);
+    let first = gather.occupy();
+    let (mut leaves, mut stays) = (Box::pin(gather.ask(1)), Box::pin(gather.ask(2)));
+    assert!(poll!(&mut leaves).is_pending() && poll!(&mut stays).is_pending());
+    gather.go(CARRIERS_MAX);
+    join_all(first).await;
+    while gather.0.carry.batches.lock().len() <= CARRIERS_MAX {
+        tokio::task::yield_now().await;
+    }
+    drop(leaves);
+    gather.go(1);
+    assert_eq!(stays.await.unwrap(), 4);
+    assert_eq!(gather.batches(), [[1, 2]]);
+}
+
 /// Carries at once, so that carriers come and go all the time.
 struct Echo;
 
