@@ -35,9 +35,10 @@ pub(crate) struct Arguments {
 ///
 /// A server is missing, or the measuring program fails.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let services = Services::acquire(Install::from_flag(arguments.install), &Kind::ALL)?;
+    let services = Services::acquire(Install::from_flag(arguments.install), &[Kind::Redis])?;
     services.require_all()?;
-    let mut program = cargo("run --release --manifest-path benches/peers/Cargo.toml --");
+    let manifest = "--manifest-path benches/peers/Cargo.toml --target-dir target/peers";
+    let mut program = cargo(&format!("run --release --locked {manifest} --"));
     program.args(&arguments.filter);
     if arguments.quick {
         program.arg("--quick");

@@ -1,0 +1,79 @@
+//! Operations that go to Redis.
+
+use std::sync::Arc;
+
+use anyhow::{Result, ensure};
+
+use crate::{
+    Key, Loader, Node, Pace, Peer,
+    callers::{Act, Hit, Load, Set, together},
+    comparison::median,
+    keys::keys,
+};
+
+/// How long `callers` take for a hit of Redis each, in seconds: all of them in a window, divided by
+/// the hits.
+///
+/// `keys` are in Redis. Each window has an instance of its own, whose near tier is empty.
+pub(crate) async fn hits<P: Peer>(
+    node: &Node,
+    keys: &Arc<[Key]>,
+    callers: usize,
+    pace: Pace,
+) -> Result<f64> {
+    let count = if callers == 1 { pace.alone() } else { pace.together() };
+    let mut took_s = Vec::new();
+    for _ in 0..pace.windows() {
+        let peer = P::open(node).await?;
+        // Connections are made and scripts loaded before the clock runs.
+        together(&peer, callers.min(64), keys, count..count + 640, Hit).await?;
+        let took = together(&peer, callers, keys, 0..count, Hit).await?;
+        took_s.push(took.as_secs_f64() / count as f64);
+        peer.close().await?;
+    }
+    Ok(median(&took_s))
+}
+
+/// As [`hits`], for writes: of keys that are there already, as most writes are.
+pub(crate) async fn sets<P: Peer>(
+    node: &Node,
+    keys: &Arc<[Key]>,
+    callers: usize,
+    pace: Pace,
+) -> Result<f64> {
+    let count = if callers == 1 { pace.alone() } else { pace.together() };
+    let peer = P::open(node).await?;
+    let took_s = windows(&peer, callers, |_| (Arc::clone(keys), count), Set, pace).await?;
+    peer.close().await?;
+    Ok(took_s)
+}
+
+/// As [`hits`], for loads of keys that nobody has.
+pub(crate) async fn loads<P: Peer>(node: &Node, pace: Pace) -> Result<f64> {
+    let peer = P::open(node).await?;
+    let loader = Loader::instant();
+    let count = pace.alone();
+    let missing = |window| (keys(&format!("{}:missing-{window}", node.namespace), count), count);
+    let took_s = windows(&peer, 1, missing, Load(loader.clone()), pace).await?;
+    peer.close().await?;
+    let expected = (count * (pace.windows() + 1)) as u64;
+    ensure!(loader.calls() == expected, "of {expected} missing keys {} were loaded", loader.calls());
+    Ok(took_s)
+}
+
+/// The median of windows, after one that does not count.
+async fn windows<P: Peer>(
+    peer: &P,
+    callers: usize,
+    keys_of: impl Fn(usize) -> (Arc<[Key]>, usize),
+    act: impl Act<P>,
+    pace: Pace,
+) -> Result<f64> {
+    let mut took_s = Vec::new();
+    for window in 0..=pace.windows() {
+        let (keys, count) = keys_of(window);
+        let took = together(peer, callers, &keys, 0..count, act.clone()).await?;
+        took_s.push(took.as_secs_f64() / count as f64);
+    }
+    Ok(median(&took_s[1..]))
+}
