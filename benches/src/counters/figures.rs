@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn instructions_may_grow_by_a_little() {
         let kept = figures(&[("get", Counter::Instructions, 1_000)]);
-        let grown = |by| figures(&[("get", Counter::Instructions, 1_000 + by)]);
+        let grown = |by: u64| figures(&[("get", Counter::Instructions, 1_000 + by)]);
         assert!(grown(30).worse_than(&kept).is_empty());
         assert_eq!(grown(31).worse_than(&kept).len(), 1);
     }

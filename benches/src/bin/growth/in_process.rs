@@ -19,7 +19,7 @@ pub(crate) struct Near(Cache<Bytes>);
 
 impl Near {
     pub(crate) fn new() -> Result<Self> {
-        let builder = Cache::builder_with("growth", Raw).near(ByteSize::gib(64));
+        let builder = Cache::builder_with("growth", Raw).near(ByteSize::mib(64 << 10));
         Ok(Self(builder.ttl(Duration::from_secs(3_600)).build()?))
     }
 }

@@ -41,7 +41,7 @@ enum Place {
 impl TierSubject {
     pub(crate) async fn open(subject: Subject) -> Result<Self> {
         let clock = SystemClock::shared();
-        let room = ByteSize::gib(16);
+        let room = ByteSize::mib(16 << 10);
         let address = subject.variable().map(|variable| url(variable).context(variable));
         let address = address.transpose()?.unwrap_or_default();
         let (tier, place): (Arc<dyn Tier>, Place) = match subject {
