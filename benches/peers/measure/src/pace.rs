@@ -37,8 +37,8 @@ impl Pace {
     /// How many keys a window takes of many callers together.
     pub(crate) const fn together(self) -> usize {
         match self {
-            Self::Full => 30_000,
-            Self::Quick => 10_000,
+            Self::Full => 10_000,
+            Self::Quick => 5_000,
         }
     }
 
