@@ -4,8 +4,8 @@
 //! ours, the next peer, and so on, so that each has a run of ours right beside its own.
 
 mod programs;
-mod rows;
 mod rounds;
+mod rows;
 
 use std::{fs, path::PathBuf};
 
@@ -45,7 +45,9 @@ async fn main() -> Result<()> {
     let rows = asked.filter_map(|(question, peer)| {
         rounds.pairs(peer, question).map(|pairs| row(peer, question, pairs))
     });
-    let json = serde_json::to_string_pretty(&Comparison { rows: rows.collect() })?;
+    let mut comparison = Comparison::default();
+    comparison.rows.extend(rows);
+    let json = serde_json::to_string_pretty(&comparison)?;
     match path {
         Some(path) => {
             fs::write(&path, json).with_context(|| format!("cannot write {}", path.display()))

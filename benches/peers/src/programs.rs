@@ -92,7 +92,12 @@ impl Programs {
             command.arg(value.context("every question can be asked")?.get_name());
         }
         let output = command.stdin(Stdio::null()).output().await?;
-        ensure!(output.status.success(), "the program of {} failed: {}", subject.name, output.status);
+        ensure!(
+            output.status.success(),
+            "the program of {} failed: {}",
+            subject.name,
+            output.status
+        );
         let text = String::from_utf8(output.stdout).context("an answer is no text")?;
         let answers = text.lines().filter(|line| line.starts_with('{'));
         answers.map(|line| Ok(serde_json::from_str(line)?)).collect()

@@ -94,7 +94,8 @@ mod tests {
     #[test]
     fn a_peer_without_a_figure_is_told_with_the_reason_and_demands_nothing() {
         let failed = Answer::Failed("it hangs".to_owned());
-        let row = row(PEERS[1], Question::Load, &pairs([(3.0, Answer::Figure(1.0)), (3.0, failed)]));
+        let row =
+            row(PEERS[1], Question::Load, &pairs([(3.0, Answer::Figure(1.0)), (3.0, failed)]));
         assert_eq!((row.ours, row.reference, row.target), (Some(3.0), None, None));
         assert_eq!(row.note.as_deref(), Some("failed: it hangs"));
         assert!(row.ok && row.reference_name == PEERS[1].name);

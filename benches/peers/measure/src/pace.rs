@@ -13,7 +13,7 @@ impl Pace {
     /// How many windows of near hits, and how many hits each has.
     pub(crate) const fn near(self) -> (usize, usize) {
         match self {
-            Self::Full => (21, 20_000),
+            Self::Full => (15, 20_000),
             Self::Quick => (7, 10_000),
         }
     }
@@ -29,7 +29,7 @@ impl Pace {
     /// How many keys a window takes of one caller that waits for each.
     pub(crate) const fn alone(self) -> usize {
         match self {
-            Self::Full => 1_500,
+            Self::Full => 1_000,
             Self::Quick => 500,
         }
     }
@@ -37,8 +37,8 @@ impl Pace {
     /// How many keys a window takes of many callers together.
     pub(crate) const fn together(self) -> usize {
         match self {
-            Self::Full => 30_000,
-            Self::Quick => 10_000,
+            Self::Full => 10_000,
+            Self::Quick => 5_000,
         }
     }
 

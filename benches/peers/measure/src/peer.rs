@@ -49,8 +49,11 @@ pub trait Peer: Clone + Send + Sync + Sized + 'static {
     fn set(&mut self, key: &Key, value: Text) -> impl Future<Output = Result<()>> + Send;
 
     /// Reads a value, or has it loaded and stores it in both tiers.
-    fn load(&mut self, key: &Key, loader: &Loader)
-    -> impl Future<Output = Result<Self::Hit>> + Send;
+    fn load(
+        &mut self,
+        key: &Key,
+        loader: &Loader,
+    ) -> impl Future<Output = Result<Self::Hit>> + Send;
 
     /// Ends the instance.
     fn close(self) -> impl Future<Output = Result<()>> + Send;

@@ -57,7 +57,11 @@ pub(crate) async fn loads<P: Peer>(node: &Node, pace: Pace) -> Result<f64> {
     let took_s = windows(&peer, 1, missing, Load(loader.clone()), pace).await?;
     peer.close().await?;
     let expected = (count * (pace.windows() + 1)) as u64;
-    ensure!(loader.calls() == expected, "of {expected} missing keys {} were loaded", loader.calls());
+    ensure!(
+        loader.calls() == expected,
+        "of {expected} missing keys {} were loaded",
+        loader.calls()
+    );
     Ok(took_s)
 }
 

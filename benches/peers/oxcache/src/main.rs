@@ -7,7 +7,9 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use cache_peers_measure::{Key, LIFE, Loader, NEAR_ENTRIES_MAX, Node, Peer, Question, Text, worker};
+use cache_peers_measure::{
+    Key, LIFE, Loader, NEAR_ENTRIES_MAX, Node, Peer, Question, Text, worker,
+};
 use oxcache::{Cache, ChainCache, ChainLink, MokaMemoryBackend, RedisBackend};
 
 #[derive(Clone)]
@@ -21,10 +23,8 @@ impl Peer for Oxcache {
     }
 
     async fn open(node: &Node) -> Result<Self> {
-        let moka = MokaMemoryBackend::builder()
-            .capacity(u64::from(NEAR_ENTRIES_MAX))
-            .ttl(LIFE)
-            .build();
+        let moka =
+            MokaMemoryBackend::builder().capacity(u64::from(NEAR_ENTRIES_MAX)).ttl(LIFE).build();
         let redis = RedisBackend::builder().connection_string(&node.redis_url).build().await?;
         let chain = ChainCache::builder()
             .link(ChainLink::from_backend(moka))

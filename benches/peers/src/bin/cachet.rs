@@ -1,20 +1,25 @@
-//! cachet: memory with a fallback and stampede protection.
+//! cachet: memory with a fallback.
+//!
+//! Its stampede protection makes a flight of every call, of hits too: it is on in a herd alone.
 //!
 //! It ships no remote tier, so its Redis is the one below: one connection that all share and
 //! reconnects, a GET, a SET with a time to live, JSON as with the others. Nodes hear nothing of each
 //! other's changes.
 
+use std::sync::Arc;
+
 use anyhow::Result;
-use cache_peers_measure::{Key, LIFE, Loader, NEAR_ENTRIES_MAX, Node, Peer, Question, Text, worker};
+use cache_peers_measure::{
+    Key, LIFE, Loader, NEAR_ENTRIES_MAX, Node, Peer, Question, Text, Turns, worker,
+};
 use cachet::{Cache, CacheEntry, CacheTier, Error, InsertOutcome};
 use redis::{AsyncCommands, RedisError, aio::ConnectionManager};
 use tick::Clock;
 
 #[derive(Clone)]
-struct Cachet(Cache<String, Text>);
+struct Cachet(Arc<Cache<String, Text>>);
 
 /// The fallback.
-#[derive(Debug)]
 struct Redis {
     connection: ConnectionManager,
     namespace: String,
@@ -23,12 +28,6 @@ struct Redis {
 impl Redis {
     fn name(&self, key: &str) -> String {
         format!("{}:{key}", self.namespace)
-    }
-}
-
-impl std::fmt::Debug for Cachet {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Cachet")
     }
 }
 
@@ -75,10 +74,12 @@ impl Peer for Cachet {
         let cache = Cache::builder(clock)
             .memory_with(|memory| memory.max_capacity(u64::from(NEAR_ENTRIES_MAX)))
             .ttl(LIFE)
-            .fallback(fallback)
-            .stampede_protection()
-            .build();
-        Ok(Self(cache))
+            .fallback(fallback);
+        let cache = match node.turns {
+            Turns::OfProcess => cache,
+            Turns::OfAll => cache.stampede_protection(),
+        };
+        Ok(Self(Arc::new(cache.build())))
     }
 
     fn text(hit: &Self::Hit) -> &str {

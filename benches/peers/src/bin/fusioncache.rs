@@ -7,7 +7,9 @@ use std::convert::Infallible;
 
 use anyhow::{Result, ensure};
 use async_trait::async_trait;
-use cache_peers_measure::{Key, LIFE, Loader, NEAR_ENTRIES_MAX, Node, Peer, Question, Text, worker};
+use cache_peers_measure::{
+    Key, LIFE, Loader, NEAR_ENTRIES_MAX, Node, Peer, Question, Text, worker,
+};
 use fusion_cache::{Factory, FusionCache, FusionCacheBuilder};
 
 #[derive(Clone)]

@@ -4,18 +4,25 @@
 //! It caches functions: there is no call that writes, and none that reads what is there and nothing
 //! else. A hit is a call of the function, which must not run. Both backends keep bytes, here in the
 //! format that its documents recommend for speed.
+//!
+//! Its Redis backend connects when it is first asked, and a copy of one that is not connected yet
+//! makes a connection of its own. As both are copied for every call, each call would make one; so
+//! the backend is asked once before it is composed.
 
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use cache_peers_measure::{Key, LIFE, Loader, NEAR_ENTRIES_MAX, Node, Peer, Question, Text, worker};
+use cache_peers_measure::{
+    Key, LIFE, Loader, NEAR_ENTRIES_MAX, Node, Peer, Question, Text, worker,
+};
 use hitbox::{
+    CacheKey,
     concurrency::BroadcastConcurrencyManager,
     offload::OffloadManager,
     policy::{ConcurrencyLimit, PolicyConfig},
 };
 use hitbox_backend::{
-    CompositionBackend,
+    Backend, CompositionBackend,
     composition::{Compose, CompositionPolicy, policy::RefillPolicy},
     format::BincodeFormat,
 };
@@ -44,7 +51,9 @@ impl Peer for Hitbox {
 
     fn cannot(question: Question) -> Option<&'static str> {
         match question {
-            Question::SetOne | Question::SetMany => Some("it caches functions, and writes nothing else"),
+            Question::SetOne | Question::SetMany => {
+                Some("it caches functions, and writes nothing else")
+            }
             _ => None,
         }
     }
@@ -57,6 +66,7 @@ impl Peer for Hitbox {
         let redis = RedisBackend::builder()
             .connection(ConnectionMode::single(node.redis_url.as_str()))
             .build()?;
+        redis.read(&CacheKey::from_str("connect", "first")).await?;
         let copied_up = CompositionPolicy::new().refill(RefillPolicy::Always);
         let tiers = moka.compose(redis, OffloadManager::with_defaults()).with_policy(copied_up);
         let one_call = ConcurrencyLimit::new(1).context("one is within the bounds")?;

@@ -8,7 +8,9 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use cache_peers_measure::{Key, LIFE, Loader, NEAR_ENTRIES_MAX, Node, Peer, Question, Text, worker};
+use cache_peers_measure::{
+    Key, LIFE, Loader, NEAR_ENTRIES_MAX, Node, Peer, Question, Text, worker,
+};
 use multi_tier_cache::{
     Bytes, CacheManager, CacheStrategy, InvalidationConfig, L1Cache, L2Cache, MokaCacheConfig,
 };

@@ -6,8 +6,10 @@
 use std::convert::Infallible;
 
 use anyhow::Result;
-use cache_peers_measure::{Key, LIFE, Loader, NEAR_ENTRIES_MAX, Node, Peer, Question, Text, worker};
-use sisa_caching::{CacheStore, HybridCacheError, HybridCacheSettings, HybridCacheStore, RedisHybridCacheStore};
+use cache_peers_measure::{
+    Key, LIFE, Loader, NEAR_ENTRIES_MAX, Node, Peer, Question, Text, worker,
+};
+use sisa_caching::{CacheStore, HybridCacheSettings, HybridCacheStore, RedisHybridCacheStore};
 
 #[derive(Clone)]
 struct Sisa(RedisHybridCacheStore);
@@ -24,8 +26,8 @@ impl Peer for Sisa {
         settings.common.default_ttl_secs = Some(LIFE.as_secs());
         settings.local.ttl_secs = LIFE.as_secs();
         settings.local.memory.max_entries = Some(NEAR_ENTRIES_MAX as usize);
-        let store = HybridCacheStore::connect(&node.namespace, &node.redis_url, &settings).await?;
-        Ok(Self(store))
+        let url = node.redis_url.as_str();
+        Ok(Self(HybridCacheStore::connect(&node.namespace, url, &settings).await?))
     }
 
     fn text(hit: &Text) -> &str {
