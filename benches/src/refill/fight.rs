@@ -39,12 +39,14 @@ impl fmt::Display for Fought {
 
 /// Writers, refills and flushes at the same time, and a reader of each tier that knows which version
 /// was acknowledged before it looked.
-pub(super) async fn fight(bench: &Bench<'_>) -> Result<Fought> {
-    let Bench { settings, server, cache, tiers, warmer, truth, plan, .. } = bench;
+pub(super) async fn fight(bench: &Bench<'_>, time: Duration) -> Result<Fought> {
+    let Bench { server, cache, tiers, truth, plan, .. } = bench;
+    // Without heed of live reads, so that there are many copies.
+    let warmer = bench.warmer(1_000.0)?;
     let hot = Plan::new(plan.keys().iter().take(64))?;
     let acked = Mutex::new(HashMap::<String, u64>::new());
     let [writes, copied, overwritten] = [(); 3].map(|()| AtomicU64::new(0));
-    let end = Instant::now() + settings.fight;
+    let end = Instant::now() + time;
     let write = async |seed: u64| {
         let mut rng = SmallRng::seed_from_u64(seed);
         while Instant::now() < end {

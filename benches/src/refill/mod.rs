@@ -48,10 +48,19 @@ pub struct Settings {
     pub think: Duration,
     /// How long the load is watched before the flush, and again after the refill.
     pub watch: Duration,
-    /// For how long a warmer then asks each of the sources that are not well.
-    pub unwell: Duration,
-    /// How long writers, copies and flushes are let loose on each other after that.
-    pub fight: Duration,
+    /// What befalls the live reads then, one after the other.
+    pub parts: Vec<Part>,
+}
+
+/// What befalls live reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Redis is flushed: and refilled with heed of live reads, not refilled, and refilled without.
+    Refill,
+    /// For so long each a warmer asks sources that are not well.
+    Unwell(Duration),
+    /// For so long writers, copies and flushes are let loose on each other.
+    Fight(Duration),
 }
 
 /// Which keys are read how often. The plan has them in this order.
@@ -64,34 +73,38 @@ pub enum Reads {
 }
 
 /// What was seen.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Figures {
-    /// The share of reads that Redis answered before the flush.
+    /// Live reads by phase, the undisturbed ones first.
+    pub phases: Vec<(String, LatencySummary)>,
+    /// What came of the flushes.
+    pub refilled: Option<Refilled>,
+    /// What became of the keys of each source that was not well.
+    pub unwell: Vec<(String, Report)>,
+    /// What came of the fight.
+    pub fought: Option<Fought>,
+}
+
+/// What came of the flushes.
+#[derive(Clone, Debug)]
+pub struct Refilled {
+    /// The share of reads that Redis answered before the first one.
     pub hit_ratio_before: f64,
     /// The same after the refill.
     pub hit_ratio_after: f64,
     /// From the flush until the refill had ended.
-    pub refilled_in: Duration,
+    pub within: Duration,
+    /// The same of a refill that lets live reads become a thousand times slower.
+    pub heedlessly_within: Duration,
     /// What the refill did.
-    pub refill: Report,
-    /// Calls of the source since the flush.
+    pub report: Report,
+    /// Calls of the source since the first flush.
     pub source_calls: u64,
-    /// Live reads by phase, the undisturbed ones first.
-    pub phases: Vec<(String, LatencySummary)>,
-    /// What became of the keys of each source that was not well.
-    pub unwell: Vec<(String, Report)>,
-    /// What came of the fight.
-    pub fought: Fought,
 }
 
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let percent = |ratio: f64| ratio * 100.0;
-        writeln!(f, "hit ratio of Redis before {:.2} %", percent(self.hit_ratio_before))?;
-        writeln!(f, "hit ratio of Redis after  {:.2} %", percent(self.hit_ratio_after))?;
-        writeln!(f, "refilled after            {:.2?}", self.refilled_in)?;
-        writeln!(f, "calls of the source       {}", self.source_calls)?;
-        let undisturbed = self.phases[0].1.p99_us.max(1.0);
+        let undisturbed = self.phases.first().map_or(1.0, |(_, reads)| reads.p99_us.max(1.0));
         for (phase, reads) in &self.phases {
             writeln!(
                 f,
@@ -102,11 +115,28 @@ impl fmt::Display for Figures {
                 reads.p99_us / undisturbed,
             )?;
         }
-        writeln!(f, "{}", self.refill)?;
+        if let Some(refilled) = &self.refilled {
+            writeln!(f, "{refilled}")?;
+        }
         for (ailment, report) in &self.unwell {
             writeln!(f, "source, {ailment}:\n{report}")?;
         }
-        writeln!(f, "{}", self.fought)
+        match &self.fought {
+            Some(fought) => writeln!(f, "{fought}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Refilled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let percent = |ratio: f64| ratio * 100.0;
+        writeln!(f, "hit ratio of Redis before {:.2} %", percent(self.hit_ratio_before))?;
+        writeln!(f, "hit ratio of Redis after  {:.2} %", percent(self.hit_ratio_after))?;
+        writeln!(f, "refilled within           {:.2?}", self.within)?;
+        writeln!(f, "  without heed            {:.2?}", self.heedlessly_within)?;
+        writeln!(f, "calls of the source       {}", self.source_calls)?;
+        write!(f, "{}", self.report)
     }
 }
 
@@ -117,7 +147,6 @@ struct Bench<'a> {
     tiers: [Arc<dyn Tier>; 2],
     cache: Cache<String>,
     truth: Arc<Truth>,
-    warmer: Warmer<String>,
     plan: Plan,
     phases: Vec<(String, LatencySummary)>,
 }
@@ -135,40 +164,21 @@ pub async fn run(settings: &Settings) -> Result<Figures> {
     let mut bench = Bench::begin(settings).await?;
     let traffic = Traffic::begin(settings, &bench.cache, &bench.truth, &bench.plan);
     sleep(settings.watch / 4).await;
-    let hit_ratio_before = bench.watch("undisturbed", &traffic).await;
-    let calls = bench.truth.calls.load(Ordering::Relaxed);
-    let (refill, refilled_in) = bench.refill(&traffic).await?;
-    let hit_ratio_after = bench.watch("after it", &traffic).await;
-    bench.server.flush()?;
-    bench.watch("flushed, not refilled", &traffic).await;
-    let source_calls = bench.truth.calls.load(Ordering::Relaxed) - calls;
-    let mut unwell = Vec::new();
-    if !settings.unwell.is_zero() {
-        bench.warmer.refill(&bench.plan, "redis").await;
-        for ailment in Ailment::ALL {
-            traffic.take();
-            let report = unwell::warm(&bench.cache, ailment, settings.unwell).await?;
-            bench.phases.push((format!("source, {ailment}"), traffic.take().summary()));
-            unwell.push((ailment.to_string(), report));
+    let hit_ratio = bench.watch("undisturbed", &traffic).await;
+    let mut figures = Figures::default();
+    for part in &settings.parts {
+        match part {
+            Part::Refill => figures.refilled = Some(bench.flushes(hit_ratio, &traffic).await?),
+            Part::Unwell(time) => figures.unwell = bench.unwell(*time, &traffic).await?,
+            Part::Fight(time) => figures.fought = Some(fight(&bench, *time).await?),
         }
     }
-    let fought = fight(&bench).await?;
     traffic.end().await?;
     bench.cache.shutdown(Duration::from_secs(10)).await?;
     for tier in &bench.tiers {
         tier.close().await?;
     }
-    let phases = bench.phases;
-    Ok(Figures {
-        hit_ratio_before,
-        hit_ratio_after,
-        refilled_in,
-        refill,
-        source_calls,
-        phases,
-        unwell,
-        fought,
-    })
+    Ok(Figures { phases: bench.phases, ..figures })
 }
 
 impl<'a> Bench<'a> {
@@ -190,14 +200,42 @@ impl<'a> Bench<'a> {
             .load_timeout(Duration::from_secs(1))
             .build()?;
         let truth = Arc::new(Truth::default());
-        let source = Arc::clone(&truth) as Arc<dyn Source<String>>;
-        let warmer = Warmer::new(cache.clone(), source, WarmerConfig::default())?;
         let plan = Plan::new((0..settings.keys).map(|i| format!("k{i}")))?;
         for keys in plan.keys().chunks(1_000) {
             let items = keys.iter().map(|key| (key.clone(), value(key, truth.next(key))));
             cache.insert_many(items).await?;
         }
-        Ok(Self { settings, server, tiers, cache, truth, warmer, plan, phases: Vec::new() })
+        Ok(Self { settings, server, tiers, cache, truth, plan, phases: Vec::new() })
+    }
+
+    async fn flushes(&mut self, hit_ratio_before: f64, traffic: &Traffic) -> Result<Refilled> {
+        let calls = self.truth.calls.load(Ordering::Relaxed);
+        let (report, within) = self.refill(&self.warmer(1.5)?, "refill", traffic).await?;
+        let hit_ratio_after = self.watch("after it", traffic).await;
+        self.server.flush()?;
+        self.watch("flushed, not refilled", traffic).await;
+        let heedless = self.warmer(1_000.0)?;
+        let (_, heedlessly_within) = self.refill(&heedless, "refill, heedless", traffic).await?;
+        let source_calls = self.truth.calls.load(Ordering::Relaxed) - calls;
+        Ok(Refilled {
+            hit_ratio_before,
+            hit_ratio_after,
+            within,
+            heedlessly_within,
+            report,
+            source_calls,
+        })
+    }
+
+    async fn unwell(&mut self, time: Duration, traffic: &Traffic) -> Result<Vec<(String, Report)>> {
+        let mut reports = Vec::new();
+        for ailment in Ailment::ALL {
+            traffic.take();
+            let report = unwell::warm(&self.cache, ailment, time).await?;
+            self.phases.push((format!("source, {ailment}"), traffic.take().summary()));
+            reports.push((ailment.to_string(), report));
+        }
+        Ok(reports)
     }
 
     /// Watches live reads for a while: the share that Redis answered.
@@ -215,21 +253,32 @@ impl<'a> Bench<'a> {
         self.cache.stats().await.tiers[0].clone()
     }
 
+    fn warmer(&self, live_slowdown_max: f64) -> Result<Warmer<String>> {
+        let source = Arc::clone(&self.truth) as Arc<dyn Source<String>>;
+        let config = WarmerConfig { live_slowdown_max, ..WarmerConfig::default() };
+        Ok(Warmer::new(self.cache.clone(), source, config)?)
+    }
+
     /// Flushes Redis, and waits until it was refilled.
-    async fn refill(&mut self, traffic: &Traffic) -> Result<(Report, Duration)> {
-        let refilling = self.warmer.spawn_refill(&self.plan, "redis");
+    async fn refill(
+        &mut self,
+        warmer: &Warmer<String>,
+        phase: &str,
+        traffic: &Traffic,
+    ) -> Result<(Report, Duration)> {
+        let refilling = warmer.spawn_refill(&self.plan, "redis");
         traffic.take();
         self.server.flush()?;
         let flushed = Instant::now();
         let report = loop {
-            if let Some(report) = self.warmer.stats().plans.get("refill of redis") {
+            if let Some(report) = warmer.stats().plans.get("refill of redis") {
                 break report.clone();
             }
             ensure!(flushed.elapsed() < REFILL_MAX, "not refilled within {REFILL_MAX:?}");
             sleep(Duration::from_millis(5)).await;
         };
         let refilled_in = flushed.elapsed();
-        self.phases.push(("refill".to_owned(), traffic.take().summary()));
+        self.phases.push((phase.to_owned(), traffic.take().summary()));
         drop(refilling);
         Ok((report, refilled_in))
     }

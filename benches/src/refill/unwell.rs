@@ -90,7 +90,7 @@ fn true_value(key: &str) -> String {
     format!("{key} {}", "y".repeat(200))
 }
 
-/// Warms keys that nobody has from such a source, for as long as `time` allows.
+/// Warms keys that nobody has from such a source, for as long as `time` allows: what became of them.
 pub(super) async fn warm(
     cache: &Cache<String>,
     ailment: Ailment,

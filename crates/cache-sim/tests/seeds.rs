@@ -45,7 +45,8 @@ fn a_seed_is_run_again_to_the_byte() {
 #[test]
 fn a_trace_changes_nothing() {
     for seed in 0..40 {
-        let (told, silent) = (run(Plan::of(seed, None), Trace::Kept), run(Plan::of(seed, None), Trace::Off));
+        let (told, silent) =
+            (run(Plan::of(seed, None), Trace::Kept), run(Plan::of(seed, None), Trace::Off));
         assert_eq!(told.operations, silent.operations, "seed {seed}");
         assert_eq!(told.faults, silent.faults, "seed {seed}");
     }

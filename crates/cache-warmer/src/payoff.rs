@@ -93,7 +93,9 @@ impl Watched {
             add(&mut total, sums.all);
             let report = stats.plans.get(name);
             let calls = |source: &str| {
-                report.and_then(|report| report.sources.get(source)).map_or(0.0, |of| of.source_calls)
+                report
+                    .and_then(|report| report.sources.get(source))
+                    .map_or(0.0, |of| of.source_calls)
             };
             let all_calls = report.map_or(0.0, |report| report.source_calls as f64);
             let sources = sums.sources.iter();

@@ -12,7 +12,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(25);
 /// So many reads make a window that is judged at once.
 const WINDOW_READS: u64 = 200;
 
-/// A window with fewer is judged after this.
+/// A window with fewer, or with none, is judged after this.
 const WINDOW_MAX: Duration = Duration::from_millis(500);
 
 /// What the 99th percentile may grow by in any case, in microseconds: a scheduler's jitter.
@@ -25,6 +25,9 @@ const DRIFT: Duration = Duration::from_secs(600);
 #[derive(Debug)]
 pub(super) struct LiveReads {
     slowdown_max: f64,
+    /// When the reads were asked for last.
+    asked_at: Option<Instant>,
+    /// When the present window began.
     looked_at: Option<Instant>,
     tiers: Vec<TierReads>,
 }
@@ -49,18 +52,18 @@ pub(super) enum Finding {
     Nobody(Duration),
     /// So many windows' worth of reads were well, by their margin (0 to 1) to what is too much.
     Well(f64),
-    /// More than one read in a hundred was too slow.
+    /// More than one read in a hundred was too slow, by more than chance.
     Harmed(String),
 }
 
 impl LiveReads {
     pub(super) const fn new(slowdown_max: f64) -> Self {
-        Self { slowdown_max, looked_at: None, tiers: Vec::new() }
+        Self { slowdown_max, asked_at: None, looked_at: None, tiers: Vec::new() }
     }
 
     /// Whether it is time for a look.
     pub(super) fn is_due(&self, now: Instant) -> bool {
-        self.looked_at.is_none_or(|at| now - at >= LOOK_EVERY)
+        self.asked_at.is_none_or(|at| now - at >= LOOK_EVERY)
     }
 
     /// Judges the reads since the last look. `idle`: for how long warming has not worked on the
@@ -71,6 +74,7 @@ impl LiveReads {
         idle: Duration,
         all: Vec<LatencyHistogram>,
     ) -> Finding {
+        self.asked_at = Some(now);
         let Some(looked_at) = self.looked_at.filter(|_| self.tiers.len() == all.len()) else {
             self.looked_at = Some(now);
             self.tiers = all.into_iter().map(TierReads::first).collect();
@@ -80,7 +84,8 @@ impl LiveReads {
         let windows = self.tiers.iter().zip(&all).map(|(tier, all)| all.since(&tier.seen));
         let windows: Vec<LatencyHistogram> = windows.collect();
         let most = windows.iter().map(LatencyHistogram::count).max().unwrap_or(0);
-        if most > 0 && most < WINDOW_READS && age < WINDOW_MAX {
+        let was_ever_read = all.iter().any(|all| all.count() > 0);
+        if was_ever_read && most < WINDOW_READS && age < WINDOW_MAX {
             return Finding::Unknown;
         }
         self.looked_at = Some(now);
@@ -132,13 +137,16 @@ impl TierReads {
         let slow = window.count_above((usual * slowdown_max).max(usual + NOISE_US));
         self.reads += reads;
         self.slow += slow;
-        let part = |slow: u64, reads: u64| slow as f64 / (reads as f64 / 100.0).max(1.0);
-        if part(slow, reads) > 1.0 {
+        let one_in_a_hundred = |reads: u64| (reads as f64 / 100.0).max(1.0);
+        // By chance as many more as the root of that is nothing unusual.
+        let most = one_in_a_hundred(reads) + one_in_a_hundred(reads).sqrt();
+        if slow as f64 > most {
             let took = format!("live reads take {p99_us:.0} µs, and usually {usual:.0} µs");
             return Finding::Harmed(took);
         }
         // What was too slow before in this run counts too: the run as a whole is to be borne.
-        let margin = 1.0 - part(slow, reads).max(part(self.slow, self.reads).min(1.0));
+        let part = |slow: u64, reads: u64| (slow as f64 / one_in_a_hundred(reads)).min(1.0);
+        let margin = 1.0 - part(slow, reads).max(part(self.slow, self.reads));
         let windows = reads as f64 / WINDOW_READS as f64;
         Finding::Well(margin * windows.max(age.as_secs_f64() / WINDOW_MAX.as_secs_f64()))
     }
@@ -170,8 +178,7 @@ mod tests {
     impl Told {
         /// Before warming begins each tier has had 1,000 reads of 1 ms.
         fn new(tiers: usize) -> Self {
-            let mut told =
-                Self { live: LiveReads::new(1.5), now: Instant::now(), all: Vec::new() };
+            let mut told = Self { live: LiveReads::new(1.5), now: Instant::now(), all: Vec::new() };
             told.all = vec![LatencyHistogram::new(); tiers];
             (0..tiers).for_each(|tier| told.read(tier, 1_000, 1_000));
             assert_eq!(told.look(0, Duration::ZERO), Finding::Unknown);
@@ -223,7 +230,11 @@ mod tests {
         told.live.looked_at = None;
         told.look(0, Duration::ZERO);
         told.read(1, 5_000, 200);
-        assert_eq!(told.window(1_000, 200), Finding::Well(1.0), "its first reads are the usual ones");
+        assert_eq!(
+            told.window(1_000, 200),
+            Finding::Well(1.0),
+            "its first reads are the usual ones"
+        );
         told.read(1, 5_000, 200);
         assert_eq!(told.window(1_000, 200), Finding::Well(1.0));
         told.read(1, 9_000, 200);
@@ -231,13 +242,24 @@ mod tests {
     }
 
     #[test]
-    fn few_reads_are_judged_after_a_while_and_none_at_once() {
+    fn few_reads_are_judged_after_a_while() {
         let mut told = Told::new(1);
-        assert_eq!(told.look(30, Duration::ZERO), Finding::Nobody(Duration::from_millis(30)));
         assert_eq!(told.window(1_000, 20), Finding::Unknown);
         assert_eq!(told.look(400, Duration::ZERO), Finding::Well(1.0));
-        told.read(0, 9_000, 2);
+        told.read(0, 9_000, 3);
         assert!(harmed(&told.look(500, Duration::ZERO)));
+    }
+
+    #[test]
+    fn that_nobody_reads_is_known_at_once_at_a_start_and_after_a_while_later() {
+        let mut told = Told::new(1);
+        assert_eq!(told.look(100, Duration::ZERO), Finding::Unknown);
+        assert_eq!(told.look(400, Duration::ZERO), Finding::Nobody(WINDOW_MAX));
+        let mut live = LiveReads::new(1.5);
+        let none = || vec![LatencyHistogram::new()];
+        assert_eq!(live.look(told.now, Duration::ZERO, none()), Finding::Unknown);
+        let soon = told.now + LOOK_EVERY;
+        assert_eq!(live.look(soon, Duration::ZERO, none()), Finding::Nobody(LOOK_EVERY));
     }
 
     #[test]

@@ -48,20 +48,14 @@ impl Brake {
 
     /// Waits for the right to call the source, until the work that earlier calls made for the tiers
     /// is paid for. `reads` tells what live reads of each tier took so far.
-    pub(crate) async fn pass(
-        self: &Arc<Self>,
-        reads: impl Fn() -> Vec<LatencyHistogram>,
-    ) -> Pass {
+    pub(crate) async fn pass(self: &Arc<Self>, reads: impl Fn() -> Vec<LatencyHistogram>) -> Pass {
         self.look(&reads);
         self.share.rested().await;
         self.calls.pass(self).await
     }
 
     /// Waits for the right to one piece of work on the tiers.
-    pub(crate) async fn turn(
-        self: &Arc<Self>,
-        reads: impl Fn() -> Vec<LatencyHistogram>,
-    ) -> Turn {
+    pub(crate) async fn turn(self: &Arc<Self>, reads: impl Fn() -> Vec<LatencyHistogram>) -> Turn {
         self.look(&reads);
         self.share.turn(self).await
     }
@@ -114,68 +108,79 @@ impl Brake {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
     use super::*;
 
-    /// A brake, and a tier of which all reads are told.
+    /// A brake, and a tier that callers read once a millisecond.
     struct Told {
         brake: Arc<Brake>,
-        all: LatencyHistogram,
+        all: RefCell<(LatencyHistogram, Instant)>,
     }
 
     impl Told {
         async fn begin() -> Self {
             let brake = Arc::new(Brake::new(8, 1.5, Events::new()));
-            let mut told = Self { brake, all: LatencyHistogram::new() };
-            told.all.record(Duration::from_millis(1), 1_000);
-            told.work(1).await;
+            let mut reads = LatencyHistogram::new();
+            reads.record(Duration::from_millis(1), 1_000);
+            let told = Self { brake, all: RefCell::new((reads, Instant::now())) };
+            told.work(1, 1_000).await;
             told
         }
 
-        /// One piece of work of a millisecond after another until `ms` have passed; says how many.
-        async fn work(&self, ms: u64) -> usize {
+        /// What reads took so far, and `us` since the last time.
+        fn reads(&self, us: u64) -> Vec<LatencyHistogram> {
+            let (all, at) = &mut *self.all.borrow_mut();
+            let since = u64::try_from(at.elapsed().as_millis()).unwrap();
+            all.record(Duration::from_micros(us), since);
+            *at = Instant::now();
+            vec![all.clone()]
+        }
+
+        /// One piece of work of a millisecond after another until `ms` have passed, while a read
+        /// takes `us`; says how many.
+        async fn work(&self, ms: u64, us: u64) -> usize {
             let end = Instant::now() + Duration::from_millis(ms);
             let mut pieces = 0;
             while Instant::now() < end {
-                let turn = self.brake.turn(|| vec![self.all.clone()]).await;
+                let turn = self.brake.turn(|| self.reads(us)).await;
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 drop(turn);
                 pieces += 1;
             }
             pieces
         }
-
-        /// The same while callers read, and each read takes `us`.
-        async fn work_beside(&mut self, us: u64) -> usize {
-            self.all.record(Duration::from_micros(us), 200);
-            self.work(320).await
-        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn work_on_the_tiers_begins_as_a_small_part_of_the_time() {
-        let mut told = Told::begin().await;
-        assert!((8..=14).contains(&told.work_beside(1_000).await));
+        let told = Told::begin().await;
+        let pieces = told.work(320, 1_000).await;
+        assert!((8..=14).contains(&pieces), "{pieces} pieces of work");
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_part_grows_while_live_reads_are_well_and_shrinks_when_they_suffer() {
-        let mut told = Told::begin().await;
-        for _ in 0..16 {
-            told.work_beside(1_000).await;
-        }
+        let told = Told::begin().await;
+        told.work(5_000, 1_000).await;
         assert!(told.brake.share_now() > 0.9, "{}", told.brake.share_now());
-        assert!(told.work_beside(1_000).await > 250);
-        told.work_beside(3_000).await;
-        let braked = told.work_beside(3_000).await;
-        assert!(braked < 200, "{braked} pieces of work");
-        assert!(told.brake.events.count("warming_slowed") >= 1);
+        assert!(told.work(300, 1_000).await > 250);
+        told.work(1_500, 3_000).await;
+        let braked = told.work(320, 3_000).await;
+        assert!(braked < 20, "{braked} pieces of work");
+        assert!(told.brake.events.count("warming_slowed") >= 5);
     }
 
     #[tokio::test(start_paused = true)]
     async fn where_nobody_reads_nobody_is_spared() {
-        let told = Told::begin().await;
-        told.work(500).await;
-        assert!((told.brake.share_now() - 1.0).abs() < 1e-9, "{}", told.brake.share_now());
+        let brake = Arc::new(Brake::new(8, 1.5, Events::new()));
+        let start = Instant::now();
+        while brake.share_now() < 1.0 {
+            let turn = brake.turn(|| vec![LatencyHistogram::new()]).await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            drop(turn);
+        }
+        assert!(start.elapsed() < Duration::from_millis(300), "{:?}", start.elapsed());
     }
 
     #[tokio::test(start_paused = true)]

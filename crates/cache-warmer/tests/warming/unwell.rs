@@ -148,7 +148,7 @@ async fn a_source_that_is_not_well_costs_live_reads_nothing() {
             }
         }
         assert_eq!(report.done(), report.planned, "{report}");
-        assert!(report.loaded > 100 && report.failed[reason].keys > 20, "{ailment:?}: {report}");
+        assert!(report.loaded > 50 && report.failed[reason].keys > 10, "{ailment:?}: {report}");
         assert!(warmer.concurrency_now() <= 8.0);
     }
 }

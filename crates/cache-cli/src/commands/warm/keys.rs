@@ -99,10 +99,8 @@ impl Wanted {
     /// [`BadInput`] for a file or a key that cannot be used, a query without a database, and where
     /// no key is named.
     pub(super) fn keys(&self, config: &Config, source: &Source, kind: DataKind) -> Result<Keys> {
-        let asks = self.learned
-            || self.query.is_some()
-            || self.ahead.is_some()
-            || self.max_keys.is_some();
+        let asks =
+            self.learned || self.query.is_some() || self.ahead.is_some() || self.max_keys.is_some();
         if asks { self.ranked(config, kind) } else { self.named(&config.warm, source, kind) }
     }
 
