@@ -62,7 +62,8 @@ impl Way {
 
 /// Everything in one test: what another one allocates at the same time would be counted too.
 #[tokio::test]
-async fn a_hit_allocates_nothing_and_reads_the_clock_once_and_an_entry_takes_little_beside_itself() {
+async fn a_hit_allocates_nothing_and_reads_the_clock_once_and_an_entry_takes_little_beside_itself()
+{
     let clock = CountingClock::default();
     let builder = Cache::builder("n").clock(Arc::new(clock.clone()));
     let cache: Cache<u64> = builder.build().expect("a near tier is enough");

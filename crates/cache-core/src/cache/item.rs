@@ -115,11 +115,10 @@ impl Terms {
         let ttl = match (self.fresh, self.stale) {
             // They were validated with the policy.
             (None, None) => policy.ttl(),
-            (fresh, stale) => Ttl {
-                fresh: fresh.unwrap_or(policy.ttl),
-                stale: stale.unwrap_or(policy.max_stale),
+            (fresh, stale) => {
+                Ttl { fresh: fresh.unwrap_or(policy.ttl), stale: stale.unwrap_or(policy.max_stale) }
+                    .validate()?
             }
-            .validate()?,
         };
         Ok(Ttl { fresh: dice.shorten(ttl.fresh, jitter), ..ttl })
     }

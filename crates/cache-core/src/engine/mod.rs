@@ -320,9 +320,7 @@ impl<T: Record> Engine<T> {
         now: Timestamp,
         dropped: &mut Dropped<T>,
     ) -> Made {
-        if shard.is_due(now)
-            && shard.sweep(&self.room, now, &mut { SWEEP_STEPS_FULL }, dropped)
-        {
+        if shard.is_due(now) && shard.sweep(&self.room, now, &mut { SWEEP_STEPS_FULL }, dropped) {
             return Made::Swept;
         }
         if !self.room.is_turn_of(shard.index(), lack, newcomer) {

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{NearConfig, NearEngine, moka::Moka, value::{NearValue, Sought}};
+use super::{
+    NearConfig, NearEngine,
+    moka::Moka,
+    value::{NearValue, Sought},
+};
 use crate::{
     clock::{Clock, Timestamp},
     engine::{Engine, EngineConfig, Terms},
@@ -48,7 +52,9 @@ impl<V: Send + Sync + 'static> Values<V> {
     ) -> Option<R> {
         let key = Sought::new(text);
         match self {
-            Self::Own(engine) => engine.get(engine.hash(key.text()), |value| value.is_under(&key), read),
+            Self::Own(engine) => {
+                engine.get(engine.hash(key.text()), |value| value.is_under(&key), read)
+            }
             Self::Moka(moka) => moka.read(text, read),
         }
     }
@@ -57,7 +63,9 @@ impl<V: Send + Sync + 'static> Values<V> {
     pub(super) fn peek<R>(&self, text: &str, read: impl FnOnce(&NearValue<V>) -> R) -> Option<R> {
         let key = Sought::new(text);
         match self {
-            Self::Own(engine) => engine.peek(engine.hash(key.text()), |value| value.is_under(&key), read),
+            Self::Own(engine) => {
+                engine.peek(engine.hash(key.text()), |value| value.is_under(&key), read)
+            }
             Self::Moka(moka) => moka.get(text).map(|value| read(&value)),
         }
     }
@@ -66,7 +74,9 @@ impl<V: Send + Sync + 'static> Values<V> {
     pub(super) fn weight_of(&self, text: &str) -> Option<u32> {
         let key = Sought::new(text);
         match self {
-            Self::Own(engine) => engine.weight_of(engine.hash(key.text()), |value| value.is_under(&key)),
+            Self::Own(engine) => {
+                engine.weight_of(engine.hash(key.text()), |value| value.is_under(&key))
+            }
             Self::Moka(moka) => moka.weight_of(text),
         }
     }
@@ -86,7 +96,13 @@ impl<V: Send + Sync + 'static> Values<V> {
                 let expires_at = value.times().expires_at;
                 let reclaim_at = expires_at;
                 let terms = Terms { weight, expires_at, reclaim_at, priority, group: 0 };
-                engine.insert(engine.hash(key.text()), |value| value.is_under(&key), value, terms, now)
+                engine.insert(
+                    engine.hash(key.text()),
+                    |value| value.is_under(&key),
+                    value,
+                    terms,
+                    now,
+                )
             }
             Self::Moka(moka) => moka.insert(text, value, weight),
         }
@@ -95,7 +111,9 @@ impl<V: Send + Sync + 'static> Values<V> {
     pub(super) fn remove(&self, text: &str) {
         let key = Sought::new(text);
         match self {
-            Self::Own(engine) => engine.remove(engine.hash(key.text()), |value| value.is_under(&key)),
+            Self::Own(engine) => {
+                engine.remove(engine.hash(key.text()), |value| value.is_under(&key))
+            }
             Self::Moka(moka) => moka.remove(text),
         }
     }
