@@ -2,7 +2,10 @@
 
 use std::{hint::black_box, sync::Arc};
 
-use cache_core::{ByteSize, Cache, Eviction, testkit::BoundedMap};
+use cache_core::{
+    ByteSize, Cache, Eviction,
+    testkit::{BoundedMap, HitStatistics},
+};
 use futures::FutureExt;
 
 use crate::turns::Subject;
@@ -35,11 +38,18 @@ pub(crate) fn hits(count: usize, measure: impl FnOnce(&[Subject<'_>])) {
     for key in &keys {
         at_once(near.insert(key, "x".repeat(64))).expect("it is kept");
     }
+    let statistics = HitStatistics::new();
     let loader = || async { Err::<String, &str>("it is there: nobody asks for it") };
     measure(&[
         ("quick_cache", Box::new(|key| drop(black_box(quick.get(key).expect("a hit"))))),
         ("moka", Box::new(|key| drop(black_box(moka.get(key).expect("a hit"))))),
         ("engine alone", Box::new(|key| drop(black_box(engine.get(key).expect("a hit"))))),
+        (
+            "and counted",
+            Box::new(|key| {
+                drop(black_box(statistics.count(|| engine.get(key)).expect("a hit")));
+            }),
+        ),
         ("peek", Box::new(|key| drop(black_box(near.peek(key).expect("a hit"))))),
         ("get", Box::new(|key| drop(black_box(at_once(near.get(key)))))),
         ("get_or_load", Box::new(|key| drop(black_box(at_once(near.get_or_load(key, loader)))))),

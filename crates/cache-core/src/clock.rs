@@ -65,9 +65,8 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
 /// processor could no longer fetch one record while it waits for another.
 #[derive(Clone, Debug)]
 pub struct SystemClock {
-    /// By the monotonic clock.
-    started_ms: u64,
-    started_at: Timestamp,
+    /// What the wall clock was ahead of the monotonic one when this was made.
+    ahead_ms: u64,
 }
 
 impl SystemClock {
@@ -77,7 +76,9 @@ impl SystemClock {
         let since_epoch = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .expect("the wall clock is after 1970");
-        Self { started_ms: monotonic_ms(), started_at: Timestamp::default().after(since_epoch) }
+        let started_at = Timestamp::default().after(since_epoch);
+        // A machine that has been up for longer than since 1970 is ahead by less than nothing.
+        Self { ahead_ms: started_at.as_millis().wrapping_sub(monotonic_ms()) }
     }
 
     /// A clock anchored now, ready to be shared.
@@ -95,18 +96,18 @@ impl Default for SystemClock {
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        let elapsed_ms = monotonic_ms().saturating_sub(self.started_ms);
-        Timestamp(self.started_at.0.saturating_add(elapsed_ms))
+        Timestamp(monotonic_ms().wrapping_add(self.ahead_ms))
     }
 }
 
 /// Milliseconds since some moment in the past, of the kernel's last tick. By hand: a `Duration` would
 /// cost each hit two divisions.
 #[cfg(target_os = "linux")]
+#[inline]
 fn monotonic_ms() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
-    let part = |number: i64| u64::try_from(number).expect("the monotonic clock began at zero");
-    part(now.tv_sec) * 1_000 + part(now.tv_nsec) / 1_000_000
+    // The monotonic clock began at zero.
+    now.tv_sec.cast_unsigned() * 1_000 + now.tv_nsec.cast_unsigned() / 1_000_000
 }
 
 /// Milliseconds since this was called first.

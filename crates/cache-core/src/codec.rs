@@ -1,5 +1,7 @@
 //! How a value becomes bytes and a value again.
 
+mod measure;
+
 use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
@@ -23,6 +25,15 @@ pub trait Codec<V>: fmt::Debug + Send + Sync + 'static {
     ///
     /// [`ErrorKind::Codec`] when the value has no encoding.
     fn encode(&self, value: &V) -> Result<Bytes>;
+
+    /// About how long the payload of a value would be. A cache without tiers below its near tier has
+    /// what it inserts measured, and encodes nothing: so this should be much cheaper than
+    /// [`encode`](Self::encode), and need not be exact.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Codec`] when the value has no encoding, as far as that is found out.
+    fn measure(&self, value: &V) -> Result<usize>;
 
     /// Decodes a payload. The bytes come from outside: they may be anything.
     ///
@@ -48,6 +59,10 @@ impl<V: Serialize + DeserializeOwned + 'static> Codec<V> for Json {
         serde_json::to_vec(value).map(Bytes::from).map_err(|e| failed::<V>("encode", "JSON", e))
     }
 
+    fn measure(&self, value: &V) -> Result<usize> {
+        measure::measure(value).map_err(|e| failed::<V>("measure", "JSON", e))
+    }
+
     fn decode(&self, payload: &[u8]) -> Result<V> {
         serde_json::from_slice(payload).map_err(|e| failed::<V>("decode", "JSON", e))
     }
@@ -68,6 +83,10 @@ impl<V: Serialize + DeserializeOwned + 'static> Codec<V> for Postcard {
         postcard::to_stdvec(value)
             .map(Bytes::from)
             .map_err(|e| failed::<V>("encode", "Postcard", e))
+    }
+
+    fn measure(&self, value: &V) -> Result<usize> {
+        measure::measure(value).map_err(|e| failed::<V>("measure", "Postcard", e))
     }
 
     fn decode(&self, payload: &[u8]) -> Result<V> {
@@ -95,6 +114,10 @@ impl Codec<Bytes> for Raw {
         Ok(value.clone())
     }
 
+    fn measure(&self, value: &Bytes) -> Result<usize> {
+        Ok(value.len())
+    }
+
     fn decode(&self, payload: &[u8]) -> Result<Bytes> {
         Ok(Bytes::copy_from_slice(payload))
     }
@@ -108,6 +131,10 @@ impl<V, C: Codec<V> + ?Sized> Codec<V> for Arc<C> {
 
     fn encode(&self, value: &V) -> Result<Bytes> {
         (**self).encode(value)
+    }
+
+    fn measure(&self, value: &V) -> Result<usize> {
+        (**self).measure(value)
     }
 
     fn decode(&self, payload: &[u8]) -> Result<V> {
@@ -136,6 +163,7 @@ mod tests {
         let quote = Quote { symbol: "AAPL".to_owned(), cents: 18_750 };
         let bytes = codec.encode(&quote).unwrap();
         assert_eq!(codec.decode(&bytes).unwrap(), quote);
+        assert_eq!(codec.measure(&quote).unwrap(), 1 + 4 + 8);
         for garbage in [&b""[..], b"\xff\xff\xff\xff\xff", &bytes[..bytes.len() - 1]] {
             assert_eq!(codec.decode(garbage).unwrap_err().kind(), ErrorKind::Codec);
         }

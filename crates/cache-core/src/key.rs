@@ -210,6 +210,8 @@ fn check(what: &str, name: &str, len_max: usize) -> Result<()> {
         format!("the {what} is empty")
     } else if name.len() > len_max {
         format!("the {what} is {} bytes long, and at most {len_max} are allowed", name.len())
+    } else if is_plain(name) {
+        return Ok(());
     } else if let Some(at) = name.find(char::is_control) {
         format!("the {what} holds a control character at byte {at}")
     } else {
@@ -217,6 +219,12 @@ fn check(what: &str, name: &str, len_max: usize) -> Result<()> {
     };
     Err(Error::new(ErrorKind::InvalidKey, fault)
         .hint("use a short printable text, or a hash of the long one"))
+}
+
+/// Whether all of it is printable ASCII, as nearly all names are: that is told without decoding it.
+fn is_plain(name: &str) -> bool {
+    // All bytes are looked at, whatever they are: several at once.
+    name.bytes().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~'))
 }
 
 #[cfg(test)]

@@ -144,7 +144,8 @@ pub struct Builder<V> {
 impl<V: Send + Sync + 'static> Builder<V> {
     /// Bounds the near tier.
     ///
-    /// Counted are the values' encoded forms, their keys and 256 bytes each.
+    /// Counted are the values' encoded forms, their keys and 256 bytes each. Without tiers below,
+    /// inserts encode nothing: what their values take is measured ([`Codec::measure`]).
     pub fn near(self, bytes_max: ByteSize) -> Self {
         Self { near: Some(bytes_max), ..self }
     }

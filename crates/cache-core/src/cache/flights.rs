@@ -1,12 +1,15 @@
 //! One load for many callers.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+};
 
 use super::{flight::Wanted, hit::Hit, load_error::Failure, runway::Runway};
 use crate::{
     error::{Error, ErrorKind, Result},
     key::Key,
-    sync::Mutex,
+    sync::{AtomicU64, Mutex},
 };
 
 #[cfg(all(test, shuttle))]
@@ -24,7 +27,16 @@ pub(super) type Landing<V> = std::result::Result<Option<Hit<V>>, Failure>;
 /// A flight is carried out by a task of its own, never by a caller: callers come and go without
 /// touching it. See [`Cache::get_or_load`](crate::Cache::get_or_load).
 #[derive(Debug)]
-pub(super) struct Flights<V>(Arc<Mutex<HashMap<Key, Flight<V>>>>);
+pub(super) struct Flights<V>(Arc<Listed<V>>);
+
+/// The list of flights.
+#[derive(Debug)]
+struct Listed<V> {
+    by_key: Mutex<HashMap<Key, Flight<V>>>,
+    /// How many there are, for who asks only whether there is any: inserts into a near tier would
+    /// else share a lock. Written under it.
+    len: AtomicU64,
+}
 
 /// A flight under way.
 #[derive(Debug)]
@@ -63,22 +75,21 @@ pub(super) struct Pilot<V> {
 
 impl<V> Flights<V> {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Mutex::new(HashMap::new())))
+        Self(Arc::new(Listed { by_key: Mutex::new(HashMap::new()), len: AtomicU64::new(0) }))
     }
 
     /// Joins the flight of `key`, or starts one.
     pub(super) fn board(&self, key: &Key) -> Result<Boarding<V>> {
-        let mut flights = self.0.lock();
-        if let Some(flight) = flights.get(key) {
-            return Ok(Boarding::Join(Passenger(flight.clone())));
-        }
-        self.start(&mut flights, key, Wanted::Fresh).map(Boarding::Lead)
+        self.change(|flights| match flights.get(key) {
+            Some(flight) => Ok(Boarding::Join(Passenger(flight.clone()))),
+            None => self.start(flights, key, Wanted::Fresh).map(Boarding::Lead),
+        })
     }
 
     /// Starts a refresh of `key` even if there is a flight. Whoever comes from now on joins this
     /// one.
     pub(super) fn lead(&self, key: &Key) -> Result<Pilot<V>> {
-        self.start(&mut self.0.lock(), key, Wanted::Reload)
+        self.change(|flights| self.start(flights, key, Wanted::Reload))
     }
 
     fn start(
@@ -100,18 +111,28 @@ impl<V> Flights<V> {
     /// Lets the flight of `key` go on for those aboard, and nobody join it any more: the key was
     /// changed, and whoever comes now must not get what was loaded before.
     pub(super) fn detach(&self, key: &Key) {
-        self.0.lock().remove(key);
+        self.change(|flights| flights.remove(key));
     }
 
-    /// Whether there is a flight at all. One that is boarded after the answer departs after it too,
-    /// and so after whatever its caller has changed before.
+    /// Whether there is a flight at all, for who has just changed a key in the near tier. A flight that
+    /// is not seen here reads the key's fence after that change, and so departs after it: had it read
+    /// the fence before, under the lock of the key's stripe, then whoever had that lock after it would
+    /// see that it is listed.
     pub(super) fn is_any(&self) -> bool {
-        !self.0.lock().is_empty()
+        self.0.len.load(Ordering::Acquire) > 0
     }
 
     /// Detaches all flights.
     pub(super) fn detach_all(&self) {
-        self.0.lock().clear();
+        self.change(HashMap::clear);
+    }
+
+    /// The only way to the list.
+    fn change<R>(&self, change: impl FnOnce(&mut HashMap<Key, Flight<V>>) -> R) -> R {
+        let mut flights = self.0.by_key.lock();
+        let answer = change(&mut flights);
+        self.0.len.store(flights.len() as u64, Ordering::Release);
+        answer
     }
 }
 
@@ -151,11 +172,12 @@ impl<V> Pilot<V> {
     /// Takes the flight off the list, unless a change has detached it, and perhaps another one of
     /// the same key has started since.
     fn leave(&self) {
-        let mut flights = self.flights.0.lock();
-        let listed = flights.get(&self.key);
-        if listed.is_some_and(|flight| flight.runway.is_same(&self.runway)) {
-            flights.remove(&self.key);
-        }
+        self.flights.change(|flights| {
+            let listed = flights.get(&self.key);
+            if listed.is_some_and(|flight| flight.runway.is_same(&self.runway)) {
+                flights.remove(&self.key);
+            }
+        });
     }
 }
 

@@ -71,6 +71,7 @@ impl Times {
 
 impl<V> Hit<V> {
     /// The value `value` as it is answered at `now`.
+    #[inline]
     pub(super) fn new(
         value: Arc<V>,
         origin: Origin,

@@ -112,11 +112,14 @@ impl Terms {
     /// The item's own times to live over the cache's, the fresh one shortened by its jitter.
     pub(super) fn ttl(&self, policy: &Policy, dice: &Dice) -> error::Result<Ttl> {
         let jitter = self.jitter.map_or(policy.jitter, |share| share.clamp(0.0, 0.5));
-        let ttl = Ttl {
-            fresh: self.fresh.unwrap_or(policy.ttl),
-            stale: self.stale.unwrap_or(policy.max_stale),
-        }
-        .validate()?;
+        let ttl = match (self.fresh, self.stale) {
+            // They were validated with the policy.
+            (None, None) => policy.ttl(),
+            (fresh, stale) => {
+                Ttl { fresh: fresh.unwrap_or(policy.ttl), stale: stale.unwrap_or(policy.max_stale) }
+                    .validate()?
+            }
+        };
         Ok(Ttl { fresh: dice.shorten(ttl.fresh, jitter), ..ttl })
     }
 }

@@ -92,7 +92,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
             Ok(entry) => {
                 let entry = self.timed(&candidate.key, entry, &terms);
                 let (times, weight) =
-                    (Times::of(&entry), near::weight(candidate.key.text(), &entry));
+                    (Times::of(&entry), near::weight(candidate.key.text(), entry.payload.len()));
                 fills.push(Fill { place: 0, candidate, kept: Some(Arc::clone(&value)), entry });
                 self.loaded(value, times, version, birth).weighing(weight)
             }
@@ -124,7 +124,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
             Ok(entry) => {
                 let entry = self.timed_on(&candidate.key, entry.with_priority(previous.priority()));
                 let (times, weight) =
-                    (Times::of(&entry), near::weight(candidate.key.text(), &entry));
+                    (Times::of(&entry), near::weight(candidate.key.text(), entry.payload.len()));
                 fills.push(Fill { place: 0, candidate, kept: Some(Arc::clone(&value)), entry });
                 (times, weight)
             }

@@ -19,7 +19,7 @@ const SHARDS: usize = 16;
 
 /// The counters of one cache.
 #[derive(Debug, Default)]
-pub(super) struct Metrics {
+pub(crate) struct Metrics {
     near_hits: Sharded,
     near_misses: Counter,
     near: Recorder,
@@ -58,19 +58,24 @@ impl Counter {
 
 impl Metrics {
     /// The start of a near lookup, if its time is to be taken.
-    pub(super) fn near_started() -> Option<Instant> {
-        TICKS.with(|ticks| {
-            let tick = ticks.get().wrapping_add(1);
-            ticks.set(tick);
-            tick.is_multiple_of(NEAR_SAMPLING).then(Instant::now)
-        })
+    #[inline]
+    pub(crate) fn near_started() -> Option<Instant> {
+        let tick = TICKS.get().wrapping_add(1);
+        TICKS.set(tick);
+        tick.is_multiple_of(NEAR_SAMPLING).then(Instant::now)
     }
 
-    pub(super) fn near_hit(&self, started: Option<Instant>) {
+    #[inline]
+    pub(crate) fn near_hit(&self, started: Option<Instant>) {
         self.near_hits.add();
         if let Some(started) = started {
-            self.near.record(Operation::Get, Outcome::Hit, started.elapsed(), 1);
+            self.near_took(started);
         }
+    }
+
+    #[cold]
+    fn near_took(&self, started: Instant) {
+        self.near.record(Operation::Get, Outcome::Hit, started.elapsed(), 1);
     }
 
     pub(super) fn near_miss(&self) {
@@ -135,12 +140,16 @@ impl Metrics {
 
 thread_local! {
     static TICKS: Cell<u32> = const { Cell::new(0) };
-    static SHARD: usize = next_shard();
+    /// Which of the lines of a counter is this thread's; none yet, if it is beyond all of them.
+    static SHARD: Cell<usize> = const { Cell::new(usize::MAX) };
 }
 
+#[cold]
 fn next_shard() -> usize {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    (NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS as u64) as usize
+    let shard = (NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS as u64) as usize;
+    SHARD.set(shard);
+    shard
 }
 
 /// A counter in several cache lines, one a thread.
@@ -152,8 +161,10 @@ struct Sharded([Line; SHARDS]);
 struct Line(AtomicU64);
 
 impl Sharded {
+    #[inline]
     fn add(&self) {
-        SHARD.with(|shard| self.0[*shard].0.fetch_add(1, Ordering::Relaxed));
+        let line = self.0.get(SHARD.get()).unwrap_or_else(|| &self.0[next_shard()]);
+        line.0.fetch_add(1, Ordering::Relaxed);
     }
 
     fn sum(&self) -> u64 {

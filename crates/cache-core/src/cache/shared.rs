@@ -2,6 +2,7 @@
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures::FutureExt;
 use parking_lot::RwLock;
 use tokio_util::task::TaskTracker;
@@ -72,7 +73,19 @@ pub(super) struct Shared<V> {
 /// A value and its stored form.
 pub(super) struct Prepared<V> {
     pub(super) value: Arc<V>,
+    /// Without a payload, if the value was only measured.
     pub(super) entry: Entry,
+    /// How long the payload is, or about how long it would be.
+    pub(super) payload_len: usize,
+}
+
+/// What is made of a value that is inserted.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Form {
+    /// A payload, for the tiers.
+    Encoded,
+    /// Nothing but how much it takes: there are no tiers.
+    Measured,
 }
 
 /// What is known under a key: a value, or (nothing) that its source has none.
@@ -133,12 +146,13 @@ impl<V: Send + Sync + 'static> Shared<V> {
         let started = Metrics::near_started();
         let now = self.clock.now();
         let found = near.read(text, now, |value| {
-            (takes(value, now) && self.may_serve(value, now)).then(|| value.to_hit(now))
+            (takes(value, now) && self.may_serve(value, now)).then(|| value.sight())
         });
-        let Some(hit) = found else {
+        let Some(sight) = found else {
             self.metrics.near_miss();
             return Glance::Miss;
         };
+        let hit = sight.map(|sight| sight.into_hit(now));
         self.metrics.near_hit(started);
         if started.is_some() {
             self.note_sampled_read(text);
@@ -219,24 +233,25 @@ impl<V: Send + Sync + 'static> Shared<V> {
         tracing::warn!(namespace = %self.namespace, %error, "a stored value could not be decoded");
     }
 
-    /// Makes an item ready to be inserted: checks its time to live and encodes it.
-    pub(super) fn prepare(
-        &self,
-        item: Item<V>,
-        load_cost: Duration,
-    ) -> std::result::Result<Prepared<V>, (Arc<V>, Error)> {
+    /// Makes an item ready to be inserted: checks its time to live, and encodes or measures it.
+    pub(super) fn prepare(&self, item: Item<V>, form: Form) -> Result<Prepared<V>> {
         let Item { value, terms } = item;
-        let value = Arc::new(value);
-        let birth = Birth { at: self.clock.now(), cost: load_cost };
-        let entry = match terms.storage {
-            Storage::Kept => self.entry(&value, &terms, birth),
-            Storage::Refused => Err(Error::new(ErrorKind::Config, "an item says `no_store`")
-                .hint("do not insert it, or let it be stored")),
-        };
-        match entry {
-            Ok(entry) => Ok(Prepared { value, entry }),
-            Err(error) => Err((value, error)),
+        if terms.storage == Storage::Refused {
+            return Err(Error::new(ErrorKind::Config, "an item says `no_store`")
+                .hint("do not insert it, or let it be stored"));
         }
+        let ttl = terms.ttl(&self.policy, &self.dice)?;
+        let (payload, payload_len) = match form {
+            Form::Encoded => self.payload(&value)?,
+            Form::Measured => (Bytes::new(), self.check_len(self.codec.measure(&value)?)?),
+        };
+        let entry = Entry {
+            version: terms.version,
+            tags: tags_of(&terms.tags)?,
+            priority: terms.priority,
+            ..Entry::new(payload, self.codec.id(), self.clock.now(), ttl)
+        };
+        Ok(Prepared { value: Arc::new(value), entry, payload_len })
     }
 
     /// The stored form of a value with the times of its item, or the cache's.
@@ -255,17 +270,28 @@ impl<V: Send + Sync + 'static> Shared<V> {
         tags: Tags,
         birth: Birth,
     ) -> Result<Entry> {
-        let payload = self.codec.encode(value)?;
-        let (len, max) = (payload.len(), self.payload_len_max);
-        if len > max {
-            let message = format!("the encoded value of {len} bytes is above {max}");
-            return Err(Error::new(ErrorKind::TooLarge, message)
-                .hint("cache a smaller value, or raise `payload_len_max`"));
-        }
+        let (payload, _) = self.payload(value)?;
         Ok(Entry::new(payload, self.codec.id(), birth.at, ttl)
             .with_version(version)
             .with_load_cost(birth.cost)
             .with_tags(tags))
+    }
+
+    /// A value's payload, and its length.
+    fn payload(&self, value: &V) -> Result<(Bytes, usize)> {
+        let payload = self.codec.encode(value)?;
+        let len = self.check_len(payload.len())?;
+        Ok((payload, len))
+    }
+
+    fn check_len(&self, len: usize) -> Result<usize> {
+        let max = self.payload_len_max;
+        if len <= max {
+            return Ok(len);
+        }
+        let message = format!("the encoded value of {len} bytes is above {max}");
+        Err(Error::new(ErrorKind::TooLarge, message)
+            .hint("cache a smaller value, or raise `payload_len_max`"))
     }
 
     /// A hit in the stack, as it is answered.
@@ -274,7 +300,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
         let origin = Origin::Tier { level: level + 1, name };
         let (version, cost_us) = (entry.version, entry.load_cost_us);
         let hit = Hit::new(value, origin, Times::of(entry), version, cost_us, self.clock.now());
-        hit.weighing(near::weight(key.text(), entry))
+        hit.weighing(near::weight(key.text(), entry.payload.len()))
     }
 
     /// Carries `work` out to its end, whether or not the caller waits for it.
@@ -308,6 +334,9 @@ impl<V: Send + Sync + 'static> Shared<V> {
 
 /// The tags of these names, whose generations are yet to be found out.
 pub(super) fn tags_of(names: &[Arc<str>]) -> Result<Tags> {
+    if names.is_empty() {
+        return Ok(Tags::none());
+    }
     let mut marks: Vec<TagMark> = Vec::new();
     for tag in names {
         if marks.iter().all(|mark| mark.tag != *tag) {

@@ -1,12 +1,12 @@
 //! Inserts, invalidations and clears: from the bottom tier up to the near tier.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use super::{
     Cache,
     item::Item,
     near::NearFence,
-    shared::{Prepared, Shared},
+    shared::{Form, Prepared, Shared},
     tag_book,
 };
 use crate::{
@@ -163,19 +163,18 @@ impl<V: Send + Sync + 'static> Shared<V> {
     /// Checks and encodes what a caller inserts.
     pub(super) fn prepare_insert(&self, key: &str, item: Item<V>) -> Result<(Key, Prepared<V>)> {
         let key = self.namespace.key(key)?;
-        let prepared = self.prepare_under(key.text(), item)?;
+        let prepared = self.prepare_under(key.text(), item, Form::Encoded)?;
         Ok((key, prepared))
     }
 
-    fn prepare_under(&self, text: &str, item: Item<V>) -> Result<Prepared<V>> {
-        self.prepare(item, Duration::ZERO)
-            .map_err(|(_, error)| error.context(format_args!("insert of `{text}`")))
+    fn prepare_under(&self, text: &str, item: Item<V>, form: Form) -> Result<Prepared<V>> {
+        self.prepare(item, form).map_err(|error| error.context(format_args!("insert of `{text}`")))
     }
 
-    /// Writes to the near tier, where there is no other.
+    /// Writes to the near tier, where there is no other: nothing is encoded for that.
     fn insert_here(&self, text: &str, item: Item<V>) -> Result<PutOutcome> {
         Key::check(text)?;
-        let prepared = self.prepare_under(text, item)?;
+        let prepared = self.prepare_under(text, item, Form::Measured)?;
         self.check_open()?;
         let outcome = self.insert_near(text, prepared, PutOutcome::Skipped, None);
         if self.flights.is_any() {
@@ -237,7 +236,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
     fn insert_near(
         &self,
         text: &str,
-        Prepared { value, entry }: Prepared<V>,
+        Prepared { value, entry, payload_len }: Prepared<V>,
         below: PutOutcome,
         fence: Option<NearFence>,
     ) -> PutOutcome {
@@ -249,7 +248,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
         }
         self.note_priority(near, text, &entry);
         let digest = self.coherence.digest_of_insert(&entry);
-        match (near.insert(text, value, &entry, fence, digest), below) {
+        match (near.insert(text, value, &entry, payload_len, fence, digest), below) {
             (PutOutcome::Superseded, _) => PutOutcome::Superseded,
             (near, PutOutcome::Skipped) => near,
             (_, below) => below,

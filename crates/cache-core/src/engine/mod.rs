@@ -18,7 +18,7 @@ use std::fmt;
 pub use self::counts::EvictionCounts;
 pub(crate) use self::slab::Record;
 use self::{
-    room::{Lack, Reason, Room},
+    room::{Freed, Lack, Reason, Room},
     shard::{Place, Shard, Victims},
     slab::count_read,
 };
@@ -113,6 +113,7 @@ impl<T: Record> Engine<T> {
     }
 
     /// The hash of a key, of which `text` is what tells it from others.
+    #[inline]
     pub(crate) fn hash(&self, text: &[u8]) -> u64 {
         self.hasher.hash_one(text)
     }
@@ -121,6 +122,7 @@ impl<T: Record> Engine<T> {
     /// `read` has an answer: whether a record has expired, its reader sees.
     ///
     /// Both run under the shard's lock: they are short, and call nothing of this engine.
+    #[inline]
     pub(crate) fn get<R>(
         &self,
         hash: u64,
@@ -129,21 +131,25 @@ impl<T: Record> Engine<T> {
     ) -> Option<R> {
         let cell = &self.shards[self.index(hash)].0;
         let shard = cell.read();
-        let slot = shard.find(hash, is_it)?;
-        let record = shard.at(slot);
-        let answer = read(record)?;
-        match self.reads {
-            Reads::Counted { max } => count_read(record.reads(), max),
-            Reads::Told if shard.note(slot) => {
-                drop(shard);
-                // Whoever holds the lock tells the policy as well.
-                if let Some(mut shard) = cell.try_write() {
-                    shard.tell();
+        let mut is_to_tell = false;
+        // Made once, where it is answered: moving it would cost as much as the rest.
+        let answer = shard.find(hash, is_it).and_then(|slot| {
+            let record = shard.at(slot);
+            let answer = read(record);
+            if answer.is_some() {
+                match self.reads {
+                    Reads::Counted { max } => count_read(record.reads(), max),
+                    Reads::Told => is_to_tell = shard.note(slot),
+                    Reads::Ignored => {}
                 }
             }
-            Reads::Told | Reads::Ignored => {}
+            answer
+        });
+        drop(shard);
+        if is_to_tell {
+            tell(cell);
         }
-        Some(answer)
+        answer
     }
 
     /// As [`get`](Self::get), but that is no read.
@@ -181,9 +187,11 @@ impl<T: Record> Engine<T> {
         // Declared before the lock, and so dropped after it.
         let mut dropped = Dropped::default();
         let mut shard = self.lock(index, now, &mut dropped);
+        let mut old = shard.find(hash, &is_it);
+        // What was evicted from this shard, whose room the newcomer takes at once.
+        let mut evicted = Freed::default();
         loop {
-            let old = shard.find(hash, &is_it);
-            let freed = old.map(|slot| shard.weight_at(slot));
+            let freed = old.map_or(evicted, |slot| evicted.and(shard.weight_at(slot)));
             let Err(lack) = self.room.reserve(resident.weight, freed) else {
                 if let Some(slot) = old {
                     dropped.add(shard.replace(&self.room, slot, place, record));
@@ -196,18 +204,32 @@ impl<T: Record> Engine<T> {
                 return true;
             };
             let fits = u64::from(resident.weight) <= self.room.capacity();
-            if fits && self.make_room(&mut shard, lack, &resident, now, &mut dropped) {
-                continue;
-            }
-            drop(shard);
-            let is_made = fits && self.make_room_elsewhere(index, lack, now, &mut dropped);
-            shard = self.lock(index, now, &mut dropped);
-            if !is_made {
-                // The newcomer itself is what is too much.
-                if let Some(slot) = shard.find(hash, &is_it) {
-                    dropped.add(shard.take(&self.room, slot));
+            let made = if fits {
+                self.make_room(&mut shard, lack, &resident, now, &mut dropped)
+            } else {
+                Made::Nothing
+            };
+            match made {
+                // The old one may be what has gone.
+                Made::Swept => old = old.and_then(|_| shard.find(hash, &is_it)),
+                Made::Evicted(weight) => {
+                    evicted = evicted.and(weight);
+                    old = old.and_then(|_| shard.find(hash, &is_it));
                 }
-                return false;
+                Made::Nothing => {
+                    drop(shard);
+                    self.room.release(std::mem::take(&mut evicted));
+                    let is_made = fits && self.make_room_elsewhere(index, lack, now, &mut dropped);
+                    shard = self.lock(index, now, &mut dropped);
+                    old = shard.find(hash, &is_it);
+                    if !is_made {
+                        // The newcomer itself is what is too much.
+                        if let Some(slot) = old {
+                            dropped.add(shard.take(&self.room, slot));
+                        }
+                        return false;
+                    }
+                }
             }
         }
     }
@@ -283,7 +305,9 @@ impl<T: Record> Engine<T> {
     ) -> RwLockWriteGuard<'_, Shard<T>> {
         let mut shard = self.shards[index].0.write();
         shard.tell();
-        shard.sweep(&self.room, now, &mut { SWEEP_STEPS }, dropped);
+        if shard.is_due(now) {
+            shard.sweep(&self.room, now, &mut { SWEEP_STEPS }, dropped);
+        }
         shard
     }
 
@@ -295,13 +319,20 @@ impl<T: Record> Engine<T> {
         newcomer: &Resident,
         now: Timestamp,
         dropped: &mut Dropped<T>,
-    ) -> bool {
-        let mut steps = SWEEP_STEPS_FULL;
-        if shard.sweep(&self.room, now, &mut steps, dropped) {
-            return true;
+    ) -> Made {
+        if shard.is_due(now) && shard.sweep(&self.room, now, &mut { SWEEP_STEPS_FULL }, dropped) {
+            return Made::Swept;
         }
-        self.room.is_turn_of(shard.index(), lack, newcomer)
-            && self.evict(shard, Victims::AboveQuota, Some(newcomer), lack, dropped)
+        if !self.room.is_turn_of(shard.index(), lack, newcomer) {
+            return Made::Nothing;
+        }
+        match shard.evict(&self.room, Victims::AboveQuota, Some(newcomer), lack.into()) {
+            Some((record, weight)) => {
+                dropped.add(record);
+                Made::Evicted(weight)
+            }
+            None => Made::Nothing,
+        }
     }
 
     /// Makes some room wherever there is any, with no lock held: in the shard that has most, of
@@ -319,21 +350,25 @@ impl<T: Record> Engine<T> {
             let others = turns.iter().filter(|index| **index != own);
             others.chain([&own]).any(|index| {
                 let mut shard = self.lock(*index, now, dropped);
-                self.evict(&mut shard, victims, None, lack, dropped)
+                self.evict(&mut shard, victims, lack.into(), dropped)
             })
         })
     }
 
+    /// Evicts a record, and gives its room to whoever needs it.
     fn evict(
         &self,
         shard: &mut Shard<T>,
         victims: Victims,
-        newcomer: Option<&Resident>,
-        lack: Lack,
+        reason: Reason,
         dropped: &mut Dropped<T>,
     ) -> bool {
-        let evicted = shard.evict(&self.room, victims, newcomer, lack.into());
-        evicted.map(|record| dropped.add(record)).is_some()
+        let Some((record, weight)) = shard.evict(&self.room, victims, None, reason) else {
+            return false;
+        };
+        self.room.release(Freed::default().and(weight));
+        dropped.add(record);
+        true
     }
 
     /// Evicts by policy while the engine holds more than it may.
@@ -351,16 +386,31 @@ impl<T: Record> Engine<T> {
         let mut dropped = Dropped::default();
         let mut shard = self.lock(index, now, &mut dropped);
         for _ in 0..RELIEF {
-            if !self.room.is_over() {
+            let is_over = self.room.is_over();
+            if !is_over || !self.evict(&mut shard, Victims::All, Reason::Pressure, &mut dropped) {
                 break;
-            }
-            match shard.evict(&self.room, Victims::All, None, Reason::Pressure) {
-                Some(record) => dropped.add(record),
-                None => break,
             }
         }
         !dropped.is_empty()
     }
+}
+
+/// Tells the policies of a shard of its reads, unless somebody has its lock: whoever has it does so as
+/// well.
+#[cold]
+fn tell<T: Record>(cell: &RwLock<Shard<T>>) {
+    if let Some(mut shard) = cell.try_write() {
+        shard.tell();
+    }
+}
+
+/// What was done for a newcomer in its own shard.
+enum Made {
+    /// Expired records gave their room back.
+    Swept,
+    /// A record of this weight went, whose room is the newcomer's.
+    Evicted(u32),
+    Nothing,
 }
 
 /// Records that are dropped when no lock is held: a value's own drop may take long.

@@ -35,19 +35,35 @@ pub(super) struct Room {
     pinned: AtomicU64,
     /// Records that were to be pinned and found no room for that.
     unpinned: AtomicU64,
-    evictions: [AtomicU64; Reason::ALL.len()],
+    /// A power of two.
     loads: Box<[Load]>,
     groups: Box<[Group]>,
 }
 
-/// What one shard holds. Written under its lock alone, so a count is read and then written: that is
-/// many times cheaper than adding to it in one step.
+/// What one shard holds, and what went from it. Written under its lock alone, so a count is read and
+/// then written: that is many times cheaper than adding to it in one step.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct Load {
     small: AtomicU64,
     large: AtomicU64,
     entries: AtomicU64,
+    evictions: [AtomicU64; Reason::ALL.len()],
+}
+
+/// Room that a newcomer brings with it: of the record in whose place it comes, and of those that were
+/// evicted for it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Freed {
+    weight: u64,
+    entries: u64,
+}
+
+impl Freed {
+    /// With that of one more record.
+    pub(super) fn and(self, weight: u32) -> Self {
+        Self { weight: self.weight + u64::from(weight), entries: self.entries + 1 }
+    }
 }
 
 /// Records that have a guaranteed share together. Their weight is counted where there are several
@@ -103,19 +119,20 @@ impl Room {
             large: AtomicU64::new(0),
             pinned: AtomicU64::new(0),
             unpinned: AtomicU64::new(0),
-            evictions: Default::default(),
             loads: (0..shards).map(|_| Load::default()).collect(),
             groups: std::iter::once(&0).chain(quotas).map(|quota| group(*quota)).collect(),
         }
     }
 
-    pub(super) fn count(&self, reason: Reason) {
-        self.evictions[reason as usize].fetch_add(1, Relaxed);
+    /// Counts a record that went from a shard, whose lock is held.
+    pub(super) fn count(&self, shard: usize, reason: Reason) {
+        add(&self.loads[shard].evictions[reason as usize], 1);
     }
 
     pub(super) fn counts(&self) -> EvictionCounts {
-        let [bytes, entries, quota, pressure, expired] =
-            Reason::ALL.map(|reason| self.evictions[reason as usize].load(Relaxed));
+        let [bytes, entries, quota, pressure, expired] = Reason::ALL.map(|reason| {
+            self.loads.iter().map(|load| load.evictions[reason as usize].load(Relaxed)).sum()
+        });
         let unpinned = self.unpinned.load(Relaxed);
         EvictionCounts { bytes, entries, quota, pressure, expired, unpinned }
     }
@@ -157,27 +174,39 @@ impl Room {
         Resident { weight: resident.weight.max(self.told_weight_min), ..resident }
     }
 
-    /// Takes room for a record of `weight` in place of one of `freed`, if there is one.
-    pub(super) fn reserve(&self, weight: u32, freed: Option<u32>) -> Result<(), Lack> {
-        let (weight, old) = (u64::from(weight), u64::from(freed.unwrap_or(0)));
-        if weight <= old {
-            self.used.fetch_sub(old - weight, Relaxed);
-        } else if !grow(&self.used, weight - old, self.capacity()) {
-            return Err(Lack::Bytes);
+    /// Takes room for a record of `weight`, which brings `freed` with it. Where as much comes as goes,
+    /// nothing is written that shards share.
+    pub(super) fn reserve(&self, weight: u32, freed: Freed) -> Result<(), Lack> {
+        let weight = u64::from(weight);
+        if weight > freed.weight {
+            if !grow(&self.used, weight - freed.weight, self.capacity()) {
+                return Err(Lack::Bytes);
+            }
+        } else if weight < freed.weight {
+            self.used.fetch_sub(freed.weight - weight, Relaxed);
         }
-        let is_new = freed.is_none() && self.bounds_entries();
-        if is_new && !grow(&self.entries, 1, self.entries_max) {
-            self.used.fetch_sub(weight, Relaxed);
-            return Err(Lack::Entries);
+        if !self.bounds_entries() {
+            return Ok(());
+        }
+        match freed.entries {
+            // Nothing was freed, so all of the weight was taken from what is shared.
+            0 if !grow(&self.entries, 1, self.entries_max) => {
+                self.used.fetch_sub(weight, Relaxed);
+                return Err(Lack::Entries);
+            }
+            0 | 1 => {}
+            more => {
+                self.entries.fetch_sub(more - 1, Relaxed);
+            }
         }
         Ok(())
     }
 
-    /// Gives back what [`reserve`](Self::reserve) took.
-    pub(super) fn release(&self, weight: u32) {
-        self.used.fetch_sub(u64::from(weight), Relaxed);
+    /// Gives back what [`reserve`](Self::reserve) took, or was to be brought to it.
+    pub(super) fn release(&self, Freed { weight, entries }: Freed) {
+        self.used.fetch_sub(weight, Relaxed);
         if self.bounds_entries() {
-            self.entries.fetch_sub(1, Relaxed);
+            self.entries.fetch_sub(entries, Relaxed);
         }
     }
 
@@ -285,8 +314,9 @@ impl Room {
         self.share_of(self.capacity().saturating_sub(large))
     }
 
-    fn share_of(&self, whole: u64) -> u64 {
-        whole / self.loads.len() as u64
+    const fn share_of(&self, whole: u64) -> u64 {
+        // A division, without its cost.
+        whole >> self.loads.len().trailing_zeros()
     }
 }
 

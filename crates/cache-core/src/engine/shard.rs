@@ -7,7 +7,7 @@ use hashbrown::HashTable;
 use super::{
     Dropped,
     notes::Notes,
-    room::{Reason, Room},
+    room::{Freed, Reason, Room},
     slab::{Cold, Record, Slab, count_read},
     wheel::Wheel,
 };
@@ -75,6 +75,7 @@ impl<T: Record> Shard<T> {
         self.index
     }
 
+    #[inline]
     pub(super) fn find(&self, hash: u64, is_it: impl Fn(&T) -> bool) -> Option<u32> {
         self.table.find(hash, |slot| is_it(self.slab.at(*slot))).copied()
     }
@@ -113,27 +114,34 @@ impl<T: Record> Shard<T> {
     ) -> bool {
         let mut any = false;
         while let Some(slot) = self.wheel.expired(now, steps) {
-            room.count(Reason::Expired);
+            room.count(self.index, Reason::Expired);
             dropped.add(self.take(room, slot));
             any = true;
         }
         any
     }
 
-    /// A record that is to go, taken out.
+    /// Whether a sweep may find anything: mostly not, as time goes by in ticks.
+    #[inline]
+    pub(super) const fn is_due(&self, now: Timestamp) -> bool {
+        self.wheel.is_due(now)
+    }
+
+    /// A record that is to go, taken out, and what it weighed: its room is still to be released, or
+    /// to be brought to a newcomer.
     pub(super) fn evict(
         &mut self,
         room: &Room,
         victims: Victims,
         newcomer: Option<&Resident>,
         reason: Reason,
-    ) -> Option<T> {
+    ) -> Option<(T, u32)> {
         let (slot, is_above) = if room.groups() == 1 {
             (self.victim(0, newcomer)?, false)
         } else {
             self.victim_among_groups(room, victims, newcomer)?
         };
-        room.count(if is_above { Reason::Quota } else { reason });
+        room.count(self.index, if is_above { Reason::Quota } else { reason });
         Some(self.take_out(room, slot.0))
     }
 
@@ -203,25 +211,26 @@ impl<T: Record> Shard<T> {
         if let Some(policy) = self.policy(room, rank) {
             policy.remove(Slot(slot));
         }
-        self.take_out(room, slot)
+        let (record, weight) = self.take_out(room, slot);
+        room.release(Freed::default().and(weight));
+        record
     }
 
-    /// Takes a record out that its policy has forgotten.
-    fn take_out(&mut self, room: &Room, slot: u32) -> T {
+    /// Takes a record out that its policy has forgotten, all but for its room.
+    fn take_out(&mut self, room: &Room, slot: u32) -> (T, u32) {
         self.leave(room, slot);
         self.wheel.forget(slot);
         let Cold { hash, weight, .. } = *self.slab.cold(slot);
         let entry = self.table.find_entry(hash, |other| *other == slot);
         entry.expect("every record is in the table").remove();
-        room.release(weight);
-        self.slab.remove(slot)
+        (self.slab.remove(slot), weight)
     }
 
     /// Gives everything up, and counts it out.
     pub(super) fn clear(&mut self, room: &Room) -> Self {
         for slot in self.slab.slots() {
             self.leave(room, slot);
-            room.release(self.slab.cold(slot).weight);
+            room.release(Freed::default().and(self.slab.cold(slot).weight));
         }
         let empty = Self::new(self.index, self.eviction, self.reads, self.seed);
         std::mem::replace(self, empty)

@@ -84,6 +84,12 @@ impl Wheel {
         }
     }
 
+    /// Whether there may be any to be told of: a tick has passed since that was last asked to the end.
+    #[inline]
+    pub(super) const fn is_due(&self, now: Timestamp) -> bool {
+        self.tick <= now.as_millis() >> TICK_BITS
+    }
+
     /// A record that has expired by `now`, which is forgotten here. Each slot that is looked at costs
     /// one of `steps`; without any left the answer is nothing.
     pub(super) fn expired(&mut self, now: Timestamp, steps: &mut u32) -> Option<u32> {

@@ -46,6 +46,7 @@ mod bounded_map;
 pub mod conformance;
 mod faults;
 pub mod fuzzing;
+mod hit_statistics;
 mod model;
 mod services;
 mod suite;
@@ -55,5 +56,6 @@ pub use conformance::{
     Harness, leases as lease_conformance, log as log_conformance, log::LogHarness,
 };
 pub use faults::{Fault, Faults};
+pub use hit_statistics::HitStatistics;
 pub use model::Model;
 pub use services::{left_out, service_url, unique_name};

@@ -57,7 +57,7 @@ fn on_threads<R: Send + 'static>(
 }
 
 fn is_empty(flights: &Flights<u64>) -> bool {
-    flights.0.lock().is_empty()
+    !flights.is_any()
 }
 
 #[test]

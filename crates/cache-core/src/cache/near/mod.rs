@@ -74,13 +74,22 @@ pub(super) struct NearConfig {
     pub(super) seed: Option<u64>,
 }
 
+/// A value that is to be kept.
+struct Newcomer<'a, V> {
+    text: &'a str,
+    value: Option<Arc<V>>,
+    entry: &'a Entry,
+    weight: u32,
+    now: Timestamp,
+}
+
 /// Where a key stood in the near tier.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NearFence(u64);
 
-/// What an entry takes in a near tier, roughly.
-pub(super) fn weight(text: &str, entry: &Entry) -> u32 {
-    let weight = text.len() + entry.payload.len() + OVERHEAD_BYTES;
+/// What a value takes in a near tier, roughly, whose payload is of `payload_len` bytes.
+pub(super) fn weight(text: &str, payload_len: usize) -> u32 {
+    let weight = text.len() + payload_len + OVERHEAD_BYTES;
     u32::try_from(weight).unwrap_or(u32::MAX)
 }
 
@@ -102,6 +111,7 @@ impl<V: Send + Sync + 'static> Near<V> {
     /// What `read` makes of the value under `text`, unless it has expired by `now`.
     ///
     /// `read` runs under a lock: it is short, and does not come back to this tier.
+    #[inline]
     pub(super) fn read<R>(
         &self,
         text: &str,
@@ -143,7 +153,11 @@ impl<V: Send + Sync + 'static> Near<V> {
             return PutOutcome::Skipped;
         }
         self.fences
-            .fill(key.text(), fence, || self.store(key.text(), value, entry, fence, provenance))
+            .fill(key.text(), fence, || {
+                let (text, now) = (key.text(), self.clock.now());
+                let weight = weight(text, entry.payload.len());
+                self.store(Newcomer { text, value, entry, weight, now }, fence, provenance)
+            })
             .unwrap_or(PutOutcome::Superseded)
     }
 
@@ -157,14 +171,18 @@ impl<V: Send + Sync + 'static> Near<V> {
         text: &str,
         value: Arc<V>,
         entry: &Entry,
+        payload_len: usize,
         fence: Option<NearFence>,
         digest: u32,
     ) -> PutOutcome {
         let NearFence(seen) = fence.unwrap_or(NearFence(u64::MAX));
         self.fences.advance_since(text, seen, |mark| {
             let provenance = Provenance { seen: 0, digest };
+            // The entry was made for this: that was as good as now.
+            let (weight, now) = (weight(text, payload_len), entry.created_at);
+            let newcomer = Newcomer { text, value: Some(value), entry, weight, now };
             let outcome = match mark {
-                Some(mark) => self.store(text, Some(value), entry, mark, provenance),
+                Some(mark) => self.store(newcomer, mark, provenance),
                 None => PutOutcome::Skipped,
             };
             if matches!(outcome, PutOutcome::TooLarge | PutOutcome::Skipped) {
@@ -247,14 +265,8 @@ impl<V: Send + Sync + 'static> Near<V> {
     }
 
     /// Writes under the key's stripe lock.
-    fn store(
-        &self,
-        text: &str,
-        value: Option<Arc<V>>,
-        entry: &Entry,
-        mark: u64,
-        provenance: Provenance,
-    ) -> PutOutcome {
+    fn store(&self, newcomer: Newcomer<'_, V>, mark: u64, provenance: Provenance) -> PutOutcome {
+        let Newcomer { text, value, entry, weight, now } = newcomer;
         let seen = provenance.seen;
         // A value that was looked for later stands for a later change, which this one must not undo.
         // A fill that a clear has overtaken leaves a dead value, which says nothing.
@@ -269,11 +281,9 @@ impl<V: Send + Sync + 'static> Near<V> {
         {
             return PutOutcome::Superseded;
         }
-        let weight = weight(text, entry);
         if u64::from(weight) > self.config.bytes_max {
             return PutOutcome::TooLarge;
         }
-        let now = self.clock.now();
         let latest = now.after(self.config.ttl_max);
         let value = NearValue::new(text, value, entry, mark, latest, provenance);
         if self.values.insert(text, value, weight, entry.priority, now) {
