@@ -24,12 +24,13 @@ pub trait Codec<V>: fmt::Debug + Send + Sync + 'static {
     /// [`ErrorKind::Codec`] when the value has no encoding.
     fn encode(&self, value: &V) -> Result<Bytes>;
 
-    /// Decodes a payload. The bytes come from outside: they may be anything.
+    /// Decodes a payload. The bytes come from outside: they may be anything. What is kept of them
+    /// may be a slice of them.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Codec`] when the bytes are no value.
-    fn decode(&self, payload: &[u8]) -> Result<V>;
+    fn decode(&self, payload: &Bytes) -> Result<V>;
 }
 
 /// The id of [`Raw`], in which the cache keeps notes of its own too.
@@ -48,7 +49,7 @@ impl<V: Serialize + DeserializeOwned + 'static> Codec<V> for Json {
         serde_json::to_vec(value).map(Bytes::from).map_err(|e| failed::<V>("encode", "JSON", e))
     }
 
-    fn decode(&self, payload: &[u8]) -> Result<V> {
+    fn decode(&self, payload: &Bytes) -> Result<V> {
         serde_json::from_slice(payload).map_err(|e| failed::<V>("decode", "JSON", e))
     }
 }
@@ -70,7 +71,7 @@ impl<V: Serialize + DeserializeOwned + 'static> Codec<V> for Postcard {
             .map_err(|e| failed::<V>("encode", "Postcard", e))
     }
 
-    fn decode(&self, payload: &[u8]) -> Result<V> {
+    fn decode(&self, payload: &Bytes) -> Result<V> {
         match postcard::take_from_bytes(payload) {
             Ok((value, [])) => Ok(value),
             Ok((_, rest)) => Err(Error::new(
@@ -95,8 +96,8 @@ impl Codec<Bytes> for Raw {
         Ok(value.clone())
     }
 
-    fn decode(&self, payload: &[u8]) -> Result<Bytes> {
-        Ok(Bytes::copy_from_slice(payload))
+    fn decode(&self, payload: &Bytes) -> Result<Bytes> {
+        Ok(payload.clone())
     }
 }
 
@@ -110,7 +111,7 @@ impl<V, C: Codec<V> + ?Sized> Codec<V> for Arc<C> {
         (**self).encode(value)
     }
 
-    fn decode(&self, payload: &[u8]) -> Result<V> {
+    fn decode(&self, payload: &Bytes) -> Result<V> {
         (**self).decode(payload)
     }
 }
@@ -136,10 +137,11 @@ mod tests {
         let quote = Quote { symbol: "AAPL".to_owned(), cents: 18_750 };
         let bytes = codec.encode(&quote).unwrap();
         assert_eq!(codec.decode(&bytes).unwrap(), quote);
-        for garbage in [&b""[..], b"\xff\xff\xff\xff\xff", &bytes[..bytes.len() - 1]] {
-            assert_eq!(codec.decode(garbage).unwrap_err().kind(), ErrorKind::Codec);
+        let cut = bytes.slice(..bytes.len() - 1);
+        for garbage in [Bytes::new(), Bytes::from_static(b"\xff\xff\xff\xff\xff"), cut] {
+            assert_eq!(codec.decode(&garbage).unwrap_err().kind(), ErrorKind::Codec);
         }
-        let longer = [&bytes[..], b"!"].concat();
+        let longer = [&bytes[..], b"!"].concat().into();
         assert!(codec.decode(&longer).is_err(), "{codec:?} ignored a byte at the end");
     }
 
