@@ -123,6 +123,8 @@ a flag most):
   [postgres]  url, schema, pool_size, patience, log, bytes_max, entries_max, eviction, ...
                                               CACHE_POSTGRES__URL, or DATABASE_URL
   [sqlite]    path, bytes_max, entries_max, eviction, ...   CACHE_SQLITE__PATH
+  [compression]  redis, postgres, sqlite: off, lz4 or zstd; len_min, saving_min_percent
+                                              CACHE_COMPRESSION__REDIS and so on
   [warm]      source, keys, kind, ttl, concurrency, ...     CACHE_WARM__SOURCE
   (*) What gives way in each tier that is full: lru, lfu, lfu-aging, fifo, ttl, s3-fifo,
   s3-fifo-adaptive, sieve, w-tinylfu, arc or random. `doctor` says how each tier follows it.

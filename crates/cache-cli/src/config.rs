@@ -7,7 +7,10 @@ mod layer;
 
 use std::{collections::BTreeMap, fmt, path::PathBuf};
 
-use cache_core::{ByteSize, Error, ErrorKind, Eviction, Result, ServerUrl, Span, TTL_MAX, Ttl};
+use cache_core::{
+    ByteSize, Compression, CompressionAlgorithm, Error, ErrorKind, Eviction, Result, ServerUrl,
+    Span, TTL_MAX, Ttl,
+};
 use cache_postgres::PostgresConfig;
 use cache_redis::RedisConfig;
 use cache_sqlite::SqliteConfig;
@@ -58,6 +61,8 @@ pub(crate) struct Config {
     /// The bottom tier, in a file.
     pub(crate) sqlite: Option<SqliteConfig>,
     #[serde(default)]
+    pub(crate) compression: CompressionConfig,
+    #[serde(default)]
     pub(crate) warm: WarmConfig,
     /// Where all this was found.
     #[serde(skip)]
@@ -72,6 +77,35 @@ pub(crate) struct NearConfig {
     pub(crate) bytes_max: ByteSize,
     /// How long it keeps a value at most.
     pub(crate) ttl: Span,
+}
+
+/// What is compressed in which tier. What is found compressed is read in any case.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct CompressionConfig {
+    pub(crate) redis: CompressionAlgorithm,
+    pub(crate) postgres: CompressionAlgorithm,
+    pub(crate) sqlite: CompressionAlgorithm,
+    /// From which length on a payload is compressed.
+    pub(crate) len_min: ByteSize,
+    /// How much of its length it must lose for that.
+    pub(crate) saving_min_percent: u8,
+}
+
+impl Default for CompressionConfig {
+    fn default() -> Self {
+        let Compression { algorithm, len_min, saving_min_percent } = Compression::off();
+        let (redis, postgres, sqlite) = (algorithm, algorithm, algorithm);
+        Self { redis, postgres, sqlite, len_min, saving_min_percent }
+    }
+}
+
+impl CompressionConfig {
+    /// The settings of a tier that has this algorithm.
+    pub(crate) const fn by(&self, algorithm: CompressionAlgorithm) -> Compression {
+        let Self { len_min, saving_min_percent, .. } = *self;
+        Compression { algorithm, len_min, saving_min_percent }
+    }
 }
 
 /// What `warm` does when its flags do not say otherwise.
@@ -209,6 +243,8 @@ impl Config {
             return Err(out_of_range("cache_memory_pressure_threshold", threshold, range));
         }
         self.ttl().validate().map_err(|error| error.context("`ttl` and `max_stale`"))?;
+        let compression = self.compression.by(self.compression.redis).validate();
+        compression.map_err(|error| error.context("`compression`"))?;
         if flags.data_file.is_some() && self.postgres.is_some() {
             return Err(Error::new(
                 ErrorKind::Config,

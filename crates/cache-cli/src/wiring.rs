@@ -2,13 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use cache_core::{Cache, Clock, Error, ErrorKind, PressureConfig, Result, SystemClock, Tier, Ttl};
+use cache_core::{
+    Cache, Clock, Compression, Error, ErrorKind, Layer, PressureConfig, Result, SystemClock, Tier,
+    Ttl, compress,
+};
 use cache_postgres::{PostgresConfig, PostgresTier};
 use cache_redis::{RedisConfig, RedisTier};
 use cache_sqlite::{SqliteConfig, SqliteTier};
 use serde_json::Value;
 
-use crate::config::Config;
+use crate::config::{CompressionConfig, Config};
 
 /// How long the end of a command waits for writes that are under way.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(10);
@@ -33,10 +36,23 @@ impl<'a> Backend<'a> {
         redis.into_iter().chain(bottom).collect()
     }
 
+    /// What its payloads are compressed by.
+    const fn compression(self, config: &CompressionConfig) -> Compression {
+        config.by(match self {
+            Self::Redis(_) => config.redis,
+            Self::Postgres(_) => config.postgres,
+            Self::Sqlite(_) => config.sqlite,
+        })
+    }
+
     /// Connects, and makes sure that the tier answers.
-    async fn connect(self, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Tier>> {
+    async fn connect(
+        self,
+        compression: &CompressionConfig,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Arc<dyn Tier>> {
         let clock = Arc::clone(clock);
-        Ok(match self {
+        let tier: Arc<dyn Tier> = match self {
             Self::Redis(config) => {
                 // `connect` would also say how the server evicts, at each command; `doctor` does.
                 let tier = RedisTier::connect_lazy(config, clock)?;
@@ -45,7 +61,8 @@ impl<'a> Backend<'a> {
             }
             Self::Postgres(config) => PostgresTier::connect(config, clock).await?,
             Self::Sqlite(config) => SqliteTier::with_config(config, clock)?,
-        })
+        };
+        Ok(compress(self.compression(compression)).wrap(tier))
     }
 }
 
@@ -71,7 +88,7 @@ impl Session {
         let clock = SystemClock::shared();
         let mut tiers = Vec::with_capacity(backends.len());
         for backend in backends {
-            tiers.push(backend.connect(&clock).await?);
+            tiers.push(backend.connect(&config.compression, &clock).await?);
         }
         Ok(Self { clock, tiers, config })
     }

@@ -35,12 +35,13 @@ pub trait Codec<V>: fmt::Debug + Send + Sync + 'static {
     /// [`ErrorKind::Codec`] when the value has no encoding, as far as that is found out.
     fn measure(&self, value: &V) -> Result<usize>;
 
-    /// Decodes a payload. The bytes come from outside: they may be anything.
+    /// Decodes a payload. The bytes come from outside: they may be anything. What is kept of them
+    /// may be a slice of them.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Codec`] when the bytes are no value.
-    fn decode(&self, payload: &[u8]) -> Result<V>;
+    fn decode(&self, payload: &Bytes) -> Result<V>;
 }
 
 /// The id of [`Raw`], in which the cache keeps notes of its own too.
@@ -63,7 +64,7 @@ impl<V: Serialize + DeserializeOwned + 'static> Codec<V> for Json {
         measure::measure(value).map_err(|e| failed::<V>("measure", "JSON", e))
     }
 
-    fn decode(&self, payload: &[u8]) -> Result<V> {
+    fn decode(&self, payload: &Bytes) -> Result<V> {
         serde_json::from_slice(payload).map_err(|e| failed::<V>("decode", "JSON", e))
     }
 }
@@ -89,7 +90,7 @@ impl<V: Serialize + DeserializeOwned + 'static> Codec<V> for Postcard {
         measure::measure(value).map_err(|e| failed::<V>("measure", "Postcard", e))
     }
 
-    fn decode(&self, payload: &[u8]) -> Result<V> {
+    fn decode(&self, payload: &Bytes) -> Result<V> {
         match postcard::take_from_bytes(payload) {
             Ok((value, [])) => Ok(value),
             Ok((_, rest)) => Err(Error::new(
@@ -118,8 +119,8 @@ impl Codec<Bytes> for Raw {
         Ok(value.len())
     }
 
-    fn decode(&self, payload: &[u8]) -> Result<Bytes> {
-        Ok(Bytes::copy_from_slice(payload))
+    fn decode(&self, payload: &Bytes) -> Result<Bytes> {
+        Ok(payload.clone())
     }
 }
 
@@ -137,7 +138,7 @@ impl<V, C: Codec<V> + ?Sized> Codec<V> for Arc<C> {
         (**self).measure(value)
     }
 
-    fn decode(&self, payload: &[u8]) -> Result<V> {
+    fn decode(&self, payload: &Bytes) -> Result<V> {
         (**self).decode(payload)
     }
 }
@@ -163,11 +164,11 @@ mod tests {
         let quote = Quote { symbol: "AAPL".to_owned(), cents: 18_750 };
         let bytes = codec.encode(&quote).unwrap();
         assert_eq!(codec.decode(&bytes).unwrap(), quote);
-        assert_eq!(codec.measure(&quote).unwrap(), 1 + 4 + 8);
-        for garbage in [&b""[..], b"\xff\xff\xff\xff\xff", &bytes[..bytes.len() - 1]] {
-            assert_eq!(codec.decode(garbage).unwrap_err().kind(), ErrorKind::Codec);
+        let cut = bytes.slice(..bytes.len() - 1);
+        for garbage in [Bytes::new(), Bytes::from_static(b"\xff\xff\xff\xff\xff"), cut] {
+            assert_eq!(codec.decode(&garbage).unwrap_err().kind(), ErrorKind::Codec);
         }
-        let longer = [&bytes[..], b"!"].concat();
+        let longer = [&bytes[..], b"!"].concat().into();
         assert!(codec.decode(&longer).is_err(), "{codec:?} ignored a byte at the end");
     }
 

@@ -80,6 +80,13 @@ impl CodecId {
     /// The id of an entry that says that the source has no value: its payload is empty. No codec
     /// has it.
     pub const ABSENT: Self = Self(0);
+
+    /// What stands in place of a codec's id where LZ4 has compressed what the codec wrote. No codec
+    /// has it.
+    pub const LZ4: Self = Self(0x7F01);
+
+    /// The same for zstd.
+    pub const ZSTD: Self = Self(0x7F02);
 }
 
 /// One value in its stored form, with its deadlines.
@@ -160,7 +167,7 @@ impl Entry {
     /// A checksum of everything in the entry, the same in every tier: whether two are the same one.
     #[must_use]
     pub fn digest(&self) -> u32 {
-        wire::digest(self)
+        wire::digest(self, &self.payload)
     }
 
     /// Whether the entry counts as fresh at `now`.

@@ -63,6 +63,8 @@ pub use layers::{
     Breaker, BreakerConfig, BreakerState, CallLimit, Guard, Guarded, Layer, Observed, RetryConfig,
     breaker, guard, limit, patience, retry, timeout,
 };
+#[cfg(feature = "compression")]
+pub use layers::{Compression, CompressionAlgorithm, compress};
 pub use lease::{LeaseToken, Leases, MemoryLeases};
 pub use live_curve::{CurvePoint, CurveStats, LiveCurve};
 pub use load_limit::{LoadLimit, LoadLimitConfig, LoadLimitStats, LoadPermit, Priority};

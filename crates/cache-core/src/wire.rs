@@ -8,7 +8,7 @@
 //! |-------:|------:|-------|
 //! | 0 | 1 | format, `1` |
 //! | 1 | 1 | kind: `1` a value, `2` a tombstone; plus `0x80` when the version field counts; plus the priority of a value: `0` normal, `0x20` low, `0x40` high, `0x60` pinned |
-//! | 2 | 2 | id of the codec that wrote the payload |
+//! | 2 | 2 | id of the codec that wrote the payload, or of what then compressed it |
 //! | 4 | 4 | CRC-32 (IEEE) of bytes 0 to 3 and of bytes 18 to the end |
 //! | 8 | 8 | fence: the tier's mark for this key, at most 2^53 - 1 |
 //! | 16 | 2 | sum of the eight bytes of the fence |
@@ -28,7 +28,7 @@
 //! generation when the entry's load began. There are at most [`TAGS_MAX`]. Whoever serves an entry
 //! first checks that its tags still have these generations.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 
@@ -45,6 +45,9 @@ pub const HEADER_LEN: usize = 56;
 
 /// Where the fence lies.
 pub const FENCE_AT: usize = 8;
+
+/// Where the checksum lies.
+const SUM_AT: Range<usize> = 4..8;
 
 const FORMAT: u8 = 1;
 const KIND_VALUE: u8 = 1;
@@ -75,8 +78,10 @@ pub enum Corrupt {
     Checksum,
     /// Its tags are cut, unreadable, or more than [`TAGS_MAX`].
     Tags,
-    /// The payload is above the tier's limit.
+    /// The payload is above the tier's limit, or would be when it is decompressed.
     Oversized,
+    /// It cannot be decompressed, or what comes out is not what went in.
+    Compression,
     /// The deadlines are out of order.
     Deadlines,
 }
@@ -90,6 +95,7 @@ impl fmt::Display for Corrupt {
             Self::Checksum => "the checksum does not match",
             Self::Tags => "unreadable tags",
             Self::Oversized => "a payload above the limit",
+            Self::Compression => "a payload that cannot be decompressed",
             Self::Deadlines => "deadlines out of order",
         })
     }
@@ -98,25 +104,37 @@ impl fmt::Display for Corrupt {
 /// The bytes of a value, with `mark` as its fence.
 #[must_use]
 pub fn encode_value(entry: &Entry, mark: u64) -> Vec<u8> {
-    let tags = encode_tags(&entry.tags);
-    let mut out = Vec::with_capacity(HEADER_LEN + tags.len() + entry.payload.len());
-    out.extend_from_slice(&value_header(entry, mark, &tags));
-    out.extend_from_slice(&tags);
+    let mut out = encode_head_within(entry, mark, entry.payload.len());
     out.extend_from_slice(&entry.payload);
-    seal(&mut out);
     out
 }
 
-/// The checksum that [`encode_value`] writes, whatever the mark.
-pub(crate) fn digest(entry: &Entry) -> u32 {
+/// What [`encode_value`] writes before the payload: for whoever has a place of their own where the
+/// payload is to follow, so that it is copied only once.
+#[must_use]
+pub fn encode_head(entry: &Entry, mark: u64) -> Vec<u8> {
+    encode_head_within(entry, mark, 0)
+}
+
+/// The checksum that [`encode_value`] writes, whatever the mark, of the entry with this payload.
+pub(crate) fn digest(entry: &Entry, payload: &[u8]) -> u32 {
+    checksum(&unsealed_head(entry, 0, 0), payload)
+}
+
+/// The bytes before the payload, in a buffer that has room for `room` bytes behind them.
+fn encode_head_within(entry: &Entry, mark: u64, room: usize) -> Vec<u8> {
+    let mut head = unsealed_head(entry, mark, room);
+    let sum = checksum(&head, &entry.payload);
+    head[SUM_AT].copy_from_slice(&sum.to_be_bytes());
+    head
+}
+
+fn unsealed_head(entry: &Entry, mark: u64, room: usize) -> Vec<u8> {
     let tags = encode_tags(&entry.tags);
-    let header = value_header(entry, 0, &tags);
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&header[..4]);
-    hasher.update(&header[18..]);
-    hasher.update(&tags);
-    hasher.update(&entry.payload);
-    hasher.finalize()
+    let mut head = Vec::with_capacity(HEADER_LEN + tags.len() + room);
+    head.extend_from_slice(&value_header(entry, mark, &tags));
+    head.extend_from_slice(&tags);
+    head
 }
 
 fn value_header(entry: &Entry, mark: u64, tags: &[u8]) -> [u8; HEADER_LEN] {
@@ -158,7 +176,7 @@ pub fn decode(bytes: &Bytes, payload_len_max: usize) -> Result<Record, Corrupt> 
     if bytes.len().saturating_sub(HEADER_LEN + tags_len) > payload_len_max {
         return Err(Corrupt::Oversized);
     }
-    if u32_at(header, 4) != checksum(bytes) || fence_mark(bytes).is_none() {
+    if u32_at(header, 4) != checksum(bytes, &[]) || fence_mark(bytes).is_none() {
         return Err(Corrupt::Checksum);
     }
     let version = (header[1] & VERSIONED != 0).then(|| Version(u64_at(header, 24)));
@@ -275,15 +293,17 @@ fn header(
 
 /// Writes the checksum into a record that is otherwise complete.
 pub(crate) fn seal(record: &mut [u8]) {
-    let sum = checksum(record);
-    record[4..8].copy_from_slice(&sum.to_be_bytes());
+    let sum = checksum(record, &[]);
+    record[SUM_AT].copy_from_slice(&sum.to_be_bytes());
 }
 
-/// The checksum of everything but itself and the fence.
-fn checksum(record: &[u8]) -> u32 {
+/// The checksum of a record, given as its head and the rest: of everything but itself and the
+/// fence.
+fn checksum(head: &[u8], rest: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&record[..4]);
-    hasher.update(&record[18..]);
+    hasher.update(&head[..SUM_AT.start]);
+    hasher.update(&head[18..]);
+    hasher.update(rest);
     hasher.finalize()
 }
 
@@ -383,6 +403,7 @@ mod tests {
             let mark_of = |(tag, generation): (String, _)| TagMark { tag: tag.into(), generation };
             entry.tags = Tags::new(tags.into_iter().map(mark_of).collect()).unwrap();
             let bytes = Bytes::from(encode_value(&entry, mark));
+            prop_assert_eq!(&[&encode_head(&entry, mark)[..], &entry.payload].concat(), &bytes);
             prop_assert_eq!(fence_mark(&bytes), Some(mark));
             prop_assert_eq!(entry.digest(), u32::from_be_bytes(bytes[4..8].try_into().unwrap()));
             prop_assert_eq!(decode(&bytes, 200), Ok(Record::Value(entry)));

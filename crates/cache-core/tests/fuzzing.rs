@@ -6,7 +6,8 @@ use cache_core::testkit::fuzzing::{self, Target};
 
 const MUTATIONS: usize = 200_000;
 
-const TARGETS: [(&str, Target); 6] = [
+const TARGETS: [(&str, Target); 7] = [
+    ("compression", fuzzing::compression),
     ("logs", fuzzing::logs),
     ("names", fuzzing::names),
     ("payloads", fuzzing::payloads),
@@ -23,6 +24,11 @@ fn run(name: &str) {
     let (_, target) = TARGETS.iter().find(|(known, _)| *known == name).expect("it is a target");
     let seeds = fuzzing::corpus(&directory("corpus").join(name)).expect("a target has a corpus");
     fuzzing::run(*target, &seeds, MUTATIONS);
+}
+
+#[test]
+fn compressed_payloads_end_well() {
+    run("compression");
 }
 
 #[test]

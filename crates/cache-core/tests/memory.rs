@@ -4,8 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use cache_core::{
-    BreakerConfig, ByteSize, CallLimit, Clock, Events, Guard, Key, Layer, ManualClock, MemoryTier,
-    Observed, Position, RetryConfig, Stack, Tier, breaker, guard, limit, patience, retry,
+    BreakerConfig, ByteSize, CallLimit, Clock, Compression, Events, Guard, Key, Layer, ManualClock,
+    MemoryTier, Observed, Position, RetryConfig, Stack, Tier, breaker, compress, guard, limit,
+    patience, retry,
     testkit::{Faults, Harness, LogHarness},
     timeout,
 };
@@ -172,6 +173,24 @@ mod guard_layer {
 
     cache_core::conformance_tests!(Guarded, Some(InProcess::new(guarded)));
     cache_core::lease_conformance_tests!(Guarded, Some(InProcess::new(guarded)));
+}
+
+mod compression_layer {
+    use super::*;
+
+    /// All that can be compressed is.
+    const EAGER: Compression =
+        Compression { len_min: ByteSize::bytes(0), saving_min_percent: 0, ..Compression::zstd() };
+
+    fn compressed(clock: Arc<dyn Clock>) -> Arc<dyn Tier> {
+        compress(EAGER).wrap(memory(clock))
+    }
+
+    cache_core::conformance_tests!(Compressed, Some(InProcess::new(compressed)));
+    cache_core::log_conformance_tests!(
+        Compressed,
+        Some(memory_log::WithLog::within(&compress(EAGER)))
+    );
 }
 
 mod observed {

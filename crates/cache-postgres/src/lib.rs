@@ -132,6 +132,7 @@ mod log;
 mod migrations;
 mod position;
 mod puts;
+mod record;
 mod room;
 mod setup;
 mod single;

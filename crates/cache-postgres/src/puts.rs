@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use cache_core::{Condition, Put, PutOutcome, Timestamp, Version, wire};
+use cache_core::{Condition, Put, PutOutcome, Timestamp, Version};
 
 use crate::{
+    record::Record,
     room::{self, row_bytes},
     sql,
 };
@@ -98,7 +99,7 @@ impl Plan {
     ) -> sql::Insert {
         let record = |put: &Put| {
             let fits = put.entry.payload.len() <= self.payload_len_max;
-            fits.then(|| wire::encode_value(&put.entry, 0))
+            fits.then(|| Record::of(&put.entry))
         };
         let puts = || positions.iter().map(|at| &puts[*at]);
         sql::Insert {
@@ -154,7 +155,7 @@ pub(crate) fn fill(puts: &[Put], positions: &[usize], now: Timestamp, moves: boo
         seen: puts().map(|put| seen(&put.condition)).collect(),
         versions: puts().map(|put| ordered(put.entry.version)).collect(),
         expires_at: puts().map(|put| millis(put.entry.expires_at)).collect(),
-        records: puts().map(|put| wire::encode_value(&put.entry, 0)).collect(),
+        records: puts().map(|put| Record::of(&put.entry)).collect(),
         priorities: puts().map(priority).collect(),
         moves,
     }

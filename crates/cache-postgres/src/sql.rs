@@ -20,6 +20,8 @@ use diesel::{
     sql_types::{Array, BigInt, Binary, Bool, Double, Float, Integer, Nullable, SmallInt, Text},
 };
 
+use crate::record::Record;
+
 /// A statement: its parameters, in the order of the question marks in its text.
 macro_rules! statements {
     ($($(#[$doc:meta])* $name:ident { $($field:ident: $rust:ty => $sql:ty,)* } -> $row:ty = $text:expr;)+) => {$(
@@ -110,7 +112,7 @@ statements! {
         namespaces: Names => Array<Text>,
         versions: Vec<Option<i64>> => Array<Nullable<BigInt>>,
         expires_at: Vec<i64> => Array<BigInt>,
-        records: Vec<Option<Vec<u8>>> => Array<Nullable<Binary>>,
+        records: Vec<Option<Record>> => Array<Nullable<Binary>>,
         priorities: Vec<i16> => Array<SmallInt>,
         moves: bool => Bool,
         at: i64 => BigInt,
@@ -145,7 +147,7 @@ statements! {
         seen: Vec<i64> => Array<BigInt>,
         versions: Vec<Option<i64>> => Array<Nullable<BigInt>>,
         expires_at: Vec<i64> => Array<BigInt>,
-        records: Vec<Vec<u8>> => Array<Binary>,
+        records: Vec<Record> => Array<Binary>,
         priorities: Vec<i16> => Array<SmallInt>,
         moves: bool => Bool,
     } -> (Binary,) = "\

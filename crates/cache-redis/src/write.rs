@@ -1,8 +1,8 @@
 //! Puts and removals, on their way to the script that carries them out.
 
-use std::time::Duration;
+use std::{io::Write, time::Duration};
 
-use bb8_redis::redis::{Cmd, Value};
+use bb8_redis::redis::{Cmd, RedisWrite, Value};
 use cache_core::{
     Condition, Entry, Error, ErrorKind, Key, Put, PutOutcome, Removal, Result, TierInfo, Timestamp,
     Version, wire,
@@ -26,6 +26,11 @@ const CALL_BYTES: usize = 1 << 20;
 const LOG_KEYS: usize = 2;
 /// How long a packed mark is.
 const MARK_LEN: usize = 8;
+
+/// What a call takes at most beside its changes, and a change beside its record and its key: names,
+/// and numbers in digits.
+const CALL_ARGS_LEN: usize = 1024;
+const CHANGE_ARGS_LEN: usize = 192;
 
 /// Where the fence and its sum end: the script writes both, and leaves what follows as it is.
 const TAIL_AT: usize = wire::FENCE_AT + 10;
@@ -87,26 +92,31 @@ impl<'a> Change<'a> {
         retention: Duration,
     ) -> Option<u32> {
         let life = |entry: &Entry| entry.expires_at.since(now).max(LIFE_MIN);
-        let (kind, seen, kept, record) = match self.kind {
-            Kind::Fill(entry, seen) => ("fill", seen, life(entry), wire::encode_value(entry, 0)),
-            Kind::Put(entry) => {
-                // The fence that it moves lies in the record, and outlives a short-lived entry.
-                ("put", 0, life(entry).max(retention), wire::encode_value(entry, 0))
+        let (kind, seen, kept) = match self.kind {
+            Kind::Fill(entry, seen) => ("fill", seen, life(entry)),
+            // The fence that it moves lies in the record, and outlives a short-lived entry.
+            Kind::Put(entry) => ("put", 0, life(entry).max(retention)),
+            Kind::Remove(_) => ("remove", 0, retention),
+            Kind::Displace(_) => ("displace", 0, retention),
+        };
+        let (head, payload): (_, &[u8]) = match self.kind {
+            Kind::Fill(entry, _) | Kind::Put(entry) => {
+                (wire::encode_head(entry, 0), &entry.payload)
             }
-            Kind::Remove(version) => {
-                ("remove", 0, retention, wire::encode_tombstone(version, now, 0))
-            }
-            Kind::Displace(version) => {
-                ("displace", 0, retention, wire::encode_tombstone(version, now, 0))
+            Kind::Remove(version) | Kind::Displace(version) => {
+                (wire::encode_tombstone(version, now, 0), &[])
             }
         };
         let kept_ms = u64::try_from(kept.as_millis()).unwrap_or(u64::MAX);
-        call.arg(kind).arg(control).arg(seen).arg(kept_ms);
-        call.arg(&record[..wire::FENCE_AT]).arg(&record[TAIL_AT..]);
+        call.arg(kind).arg(control).arg(seen).arg(kept_ms).arg(&head[..wire::FENCE_AT]);
+        let mut tail = call.writer_for_next_arg();
+        for part in [&head[TAIL_AT..], payload] {
+            tail.write_all(part).expect("a command is written to memory");
+        }
         match self.kind {
             Kind::Fill(..) => None,
             // The digest of an entry is the checksum of its record, which ends before the fence.
-            Kind::Put(_) => record[..wire::FENCE_AT].last_chunk().copied().map(u32::from_be_bytes),
+            Kind::Put(_) => head[..wire::FENCE_AT].last_chunk().copied().map(u32::from_be_bytes),
             Kind::Remove(_) | Kind::Displace(_) => Some(0),
         }
     }
@@ -168,6 +178,10 @@ pub(crate) fn call<'a>(changes: &'a [Change<'a>], circumstances: &Circumstances<
         None => (&scripts::WRITE, 0),
     };
     let mut call = script.call(LOG_KEYS + namespaces.len() + changes.len() + track_keys);
+    // Grown by doubling, the command would copy what it has a few times. A key is there twice: the
+    // log has it too.
+    let len = |change: &Change<'_>| change.len() + 2 * change.key.encoded().len() + CHANGE_ARGS_LEN;
+    call.reserve_space_for_args(changes.iter().map(len).chain([CALL_ARGS_LEN]));
     call.arg(&layout.log());
     for namespace in &namespaces {
         call.arg(layout.control(namespace));

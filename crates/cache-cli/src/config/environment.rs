@@ -20,7 +20,7 @@ const TOP: [&str; 8] = [
     "embedded",
 ];
 
-const SECTIONS: [&str; 5] = ["near", "redis", "postgres", "sqlite", "warm"];
+const SECTIONS: [&str; 6] = ["near", "redis", "postgres", "sqlite", "compression", "warm"];
 
 /// What the environment says.
 pub(super) struct Environment {

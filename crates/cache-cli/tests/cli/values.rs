@@ -1,6 +1,6 @@
 //! Values that go in by one process and come out by another.
 
-use crate::support::Home;
+use crate::support::{Home, Run};
 use serde_json::json;
 
 #[test]
@@ -31,6 +31,26 @@ fn several_keys_are_answered_in_their_order_and_a_missing_one_is_told_by_the_cod
     let raw = home.run(["get", "--raw", "price:NONE", "greeting", "price:MSFT"]);
     assert_eq!((raw.code, raw.out.as_str()), (1, "\"hello\"\n410.25\n"));
     assert!(home.run(["get", "price:NONE"]).out.contains("not there"));
+}
+
+#[test]
+fn a_value_is_read_compressed_or_not_whatever_the_setting_is() {
+    let home = Home::new();
+    let text = "the price of AAPL rose by a cent. ".repeat(2_000);
+    let put = |key: &str, algorithm: &str| {
+        let before = std::fs::metadata(home.data_file()).map_or(0, |file| file.len());
+        let mut command = home.command(["put", key, &text, "--string"]);
+        Run::of(command.env("CACHE_COMPRESSION__SQLITE", algorithm).output().unwrap()).done();
+        std::fs::metadata(home.data_file()).unwrap().len() - before
+    };
+    put("first", "off");
+    let [plain, lz4, zstd] = ["off", "lz4", "zstd"].map(|algorithm| put(algorithm, algorithm));
+    assert!(lz4 * 2 < plain && zstd * 2 < plain, "{plain}, {lz4}, {zstd} bytes");
+    let read = home.run(["get", "--raw", "off", "lz4", "zstd"]).done().out;
+    assert_eq!(read, format!("\"{text}\"\n").repeat(3));
+    let mut command = home.command(["get", "off"]);
+    let run = Run::of(command.env("CACHE_COMPRESSION__SQLITE", "gzip").output().unwrap());
+    run.refused(3, "off");
 }
 
 #[test]

@@ -219,8 +219,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
         } else if entry.codec == self.codec.id() {
             self.codec.decode(&entry.payload)
         } else {
-            let message = format!("written by codec {}, not {}", entry.codec.0, self.codec.id().0);
-            Err(Error::new(ErrorKind::Codec, message))
+            Err(foreign(entry.codec, self.codec.id()))
         };
         decoded
             .map(|value| Some(Arc::new(value)))
@@ -349,6 +348,18 @@ pub(super) fn tags_of(names: &[Arc<str>]) -> Result<Tags> {
         return Err(Error::new(ErrorKind::TooLarge, message).hint("use fewer"));
     }
     Tags::new(marks)
+}
+
+/// Why a payload that another codec wrote is not read.
+fn foreign(found: CodecId, own: CodecId) -> Error {
+    if found == CodecId::LZ4 || found == CodecId::ZSTD {
+        return Error::new(
+            ErrorKind::Codec,
+            "it is compressed, and its tier has no layer for that",
+        )
+        .hint("wrap the tier in `compress`, with `Compression::off()` to read only");
+    }
+    Error::new(ErrorKind::Codec, format!("written by codec {}, not {}", found.0, own.0))
 }
 
 fn dropped(e: &tokio::task::JoinError) -> Error {

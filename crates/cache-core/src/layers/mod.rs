@@ -3,6 +3,8 @@
 mod breaker;
 mod call;
 mod circuit;
+#[cfg(feature = "compression")]
+pub(crate) mod compress;
 mod guard;
 mod jitter;
 mod limit;
@@ -15,6 +17,8 @@ mod timeout;
 use std::sync::Arc;
 
 pub use breaker::{Breaker, BreakerConfig, BreakerState, breaker};
+#[cfg(feature = "compression")]
+pub use compress::{Compression, CompressionAlgorithm, compress};
 pub use guard::{Guard, Guarded, guard};
 pub use limit::{CallLimit, limit};
 pub use observe::Observed;

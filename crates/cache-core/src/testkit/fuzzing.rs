@@ -1,6 +1,8 @@
 //! What must hold for any bytes from outside: the bodies of the fuzz targets, and an ordinary run of
 //! them over a corpus and its mutations, for where there is no compiler that can fuzz.
 
+#[cfg(feature = "compression")]
+use std::time::Duration;
 use std::{
     fs, io,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
@@ -19,6 +21,14 @@ use crate::{
     key::{Key, Namespace},
     units::{ByteSize, ServerUrl, Span},
     wire::{self, Record},
+};
+#[cfg(feature = "compression")]
+use crate::{
+    entry::{CodecId, Entry, Ttl},
+    layers::{
+        Compression,
+        compress::{pack, unpack},
+    },
 };
 
 /// A limit on payloads that mutations can reach.
@@ -141,8 +151,9 @@ pub fn sessions(data: &[u8]) {
 /// When a value that is read cannot be written and read again.
 pub fn payloads(data: &[u8]) {
     type Value = (String, Option<u64>, Vec<(i32, bool)>);
+    let data = Bytes::copy_from_slice(data);
     let read = |codec: &dyn Codec<Value>| {
-        if let Ok(value) = codec.decode(data) {
+        if let Ok(value) = codec.decode(&data) {
             let again = codec.encode(&value).expect("it was a payload");
             assert_eq!(codec.decode(&again).ok(), Some(value));
         }
@@ -150,6 +161,34 @@ pub fn payloads(data: &[u8]) {
     read(&Json);
     #[cfg(feature = "postcard")]
     read(&crate::codec::Postcard);
+}
+
+/// Payloads that something has compressed, or claims to have; and what is compressed here.
+///
+/// # Panics
+///
+/// When more comes out of one than there may be, or something else than went in.
+#[cfg(feature = "compression")]
+pub fn compression(data: &[u8]) {
+    let entry = |codec, data: &[u8]| {
+        let (created_at, ttl) = (Timestamp::default(), Ttl::fresh(Duration::from_secs(1)));
+        Entry::new(Bytes::copy_from_slice(data), codec, created_at, ttl)
+    };
+    for codec in [CodecId::LZ4, CodecId::ZSTD] {
+        if let Ok(plain) = unpack(entry(codec, data), PAYLOAD_LEN_MAX) {
+            assert!(plain.payload.len() <= PAYLOAD_LEN_MAX, "an oversized payload is served");
+            assert_eq!(plain.digest(), entry(codec, data).digest(), "it is another entry");
+        }
+    }
+    for settings in [Compression::lz4(), Compression::zstd()] {
+        let eager = Compression { len_min: ByteSize::bytes(0), saving_min_percent: 0, ..settings };
+        let plain = entry(CodecId(1), data);
+        if let Some(packed) = pack(&plain, &eager, PAYLOAD_LEN_MAX) {
+            assert!(packed.payload.len() <= data.len(), "it takes more than before");
+            assert_eq!(packed.digest(), plain.digest());
+            assert_eq!(unpack(packed, PAYLOAD_LEN_MAX), Ok(plain));
+        }
+    }
 }
 
 /// The files of a directory as inputs, in the order of their names.

@@ -17,6 +17,8 @@ mod log;
 #[cfg(test)]
 mod schema;
 #[cfg(test)]
+mod socket;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod sweeping;

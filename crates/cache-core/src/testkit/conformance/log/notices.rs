@@ -36,8 +36,11 @@ pub(super) async fn a_removal_of_a_missing_key_is_told(ground: &Ground<'_>) {
 
 pub(super) async fn an_insert_is_told_with_its_fence_and_its_digest(ground: &Ground<'_>) {
     let mut reader = ground.reader(&ground.log).await;
-    for (text, entry) in [("plain", ground.base.entry("v")), ("new", ground.base.versioned("w", 7))]
-    {
+    for (text, entry) in [
+        ("plain", ground.base.entry("v")),
+        ("new", ground.base.versioned("w", 7)),
+        ("long", ground.base.entry(&"what a layer may shorten".repeat(500))),
+    ] {
         let (key, digest) = (ground.key(text), entry.digest());
         ground.base.tier.put(key.clone(), entry).await.unwrap();
         let expected = expected(ground, Change::Key(key.clone()), &key, digest).await;
