@@ -112,7 +112,7 @@ impl<V: Send + Sync + 'static> Values<V> {
         let key = Sought::new(text);
         match self {
             Self::Own(engine) => {
-                engine.remove(engine.hash(key.text()), |value| value.is_under(&key))
+                engine.remove(engine.hash(key.text()), |value| value.is_under(&key));
             }
             Self::Moka(moka) => moka.remove(text),
         }
