@@ -223,8 +223,7 @@ fn check(what: &str, name: &str, len_max: usize) -> Result<()> {
 
 /// Whether all of it is printable ASCII, as nearly all names are: that is told without decoding it.
 fn is_plain(name: &str) -> bool {
-    // All bytes are looked at, whatever they are: several at once.
-    name.bytes().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~'))
+    name.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 #[cfg(test)]

@@ -71,7 +71,6 @@ impl Times {
 
 impl<V> Hit<V> {
     /// The value `value` as it is answered at `now`.
-    #[inline]
     pub(super) fn new(
         value: Arc<V>,
         origin: Origin,

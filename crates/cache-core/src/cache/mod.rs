@@ -41,7 +41,6 @@ pub use load_error::{LoadError, SourceError};
 #[cfg(feature = "testkit")]
 pub(crate) use metrics::Metrics;
 pub use near::NearEngine;
-use near::NearValue;
 pub use policy::Policy;
 pub use reply::{Previous, Reply};
 pub use request::{Freshness, Read};
@@ -104,8 +103,7 @@ impl<V: Send + Sync + 'static> Cache<V> {
     #[must_use]
     pub fn peek(&self, key: &str) -> Option<Hit<V>> {
         let now = self.0.clock.now();
-        let sight = self.0.near.as_ref()?.read(key, now, NearValue::sight)?;
-        Some(sight.into_hit(now))
+        self.0.near.as_ref()?.read(key, now, |value| value.to_hit(now))
     }
 
     /// The value under `key`, from the first tier that has it fresh, else the freshest stale one.

@@ -146,13 +146,12 @@ impl<V: Send + Sync + 'static> Shared<V> {
         let started = Metrics::near_started();
         let now = self.clock.now();
         let found = near.read(text, now, |value| {
-            (takes(value, now) && self.may_serve(value, now)).then(|| value.sight())
+            (takes(value, now) && self.may_serve(value, now)).then(|| value.to_hit(now))
         });
-        let Some(sight) = found else {
+        let Some(hit) = found else {
             self.metrics.near_miss();
             return Glance::Miss;
         };
-        let hit = sight.map(|sight| sight.into_hit(now));
         self.metrics.near_hit(started);
         if started.is_some() {
             self.note_sampled_read(text);

@@ -75,8 +75,11 @@ impl<V> NearValue<V> {
         Provenance { seen, digest }: Provenance,
     ) -> Self {
         let times = Times { expires_at: entry.expires_at.min(latest), ..Times::of(entry) };
-        let Sought { text, len, short } = Sought::new(text);
-        let is_short = len != Form::LONG;
+        let (text, mut key) = (text.as_bytes(), [0; SHORT_LEN_MAX]);
+        let is_short = text.len() <= SHORT_LEN_MAX;
+        if is_short {
+            key[..text.len()].copy_from_slice(text);
+        }
         let is_plain = entry.version.is_none() && entry.tags.is_empty() && seen == 0 && digest == 0;
         let is_usual = entry.priority == EvictionPriority::Normal;
         let extra = (!(is_short && is_plain && is_usual)).then(|| {
@@ -95,21 +98,18 @@ impl<V> NearValue<V> {
             mark,
             load_cost_us: entry.load_cost_us,
             reads: AtomicU8::new(0),
-            form: Form::new(len, extra.as_deref()),
-            key: short,
+            form: Form::new(is_short.then_some(text.len()), extra.as_deref()),
+            key,
             extra,
         }
     }
 
-    /// Whether this is the value under the key that is `sought`.
-    #[inline]
-    pub(super) fn is_under(&self, sought: &Sought<'_>) -> bool {
-        if self.form.len() != sought.len || self.key != sought.short {
-            return false;
+    /// Whether this is the value under `text`.
+    pub(super) fn is_under(&self, text: &[u8]) -> bool {
+        match self.form.short_len() {
+            Some(len) => self.key.get(..len) == Some(text),
+            None => self.extra.as_ref().is_some_and(|extra| *extra.key == *text),
         }
-        // Short keys, which are nearly all, have been compared without a call.
-        sought.len != Form::LONG
-            || self.extra.as_ref().is_some_and(|extra| *extra.key == *sought.text)
     }
 
     /// The value; nothing when the source has none.
@@ -156,18 +156,8 @@ impl<V> NearValue<V> {
 
     /// The value as it is answered; nothing when the source has none.
     pub(in crate::cache) fn to_hit(&self, now: Timestamp) -> Option<Hit<V>> {
-        self.sight().map(|sight| sight.into_hit(now))
-    }
-
-    /// What the value's answer is made of; nothing when the source has none.
-    #[inline]
-    pub(in crate::cache) fn sight(&self) -> Option<Sight<V>> {
-        Some(Sight {
-            value: Arc::clone(self.value.as_ref()?),
-            times: self.times,
-            version: self.version(),
-            load_cost_us: self.load_cost_us,
-        })
+        let value = Arc::clone(self.value.as_ref()?);
+        Some(Hit::new(value, Origin::Near, self.times(), self.version(), self.load_cost_us, now))
     }
 
     pub(in crate::cache) fn times(&self) -> Times {
@@ -177,51 +167,6 @@ impl<V> NearValue<V> {
     /// Looks beyond the record only where there is something to be found.
     fn extra_if(&self, flag: u8) -> Option<&Extra> {
         if self.form.has(flag) { self.extra.as_deref() } else { None }
-    }
-}
-
-/// A key that is looked for, as records have it.
-pub(super) struct Sought<'a> {
-    text: &'a [u8],
-    /// The length of a short one; else [`Form::LONG`].
-    len: u8,
-    /// The text of a short one, and zeros.
-    short: [u8; SHORT_LEN_MAX],
-}
-
-impl<'a> Sought<'a> {
-    #[inline]
-    pub(super) fn new(text: &'a str) -> Self {
-        let (text, mut short) = (text.as_bytes(), [0; SHORT_LEN_MAX]);
-        let len = match short.get_mut(..text.len()) {
-            Some(place) => {
-                place.copy_from_slice(text);
-                u8::try_from(text.len()).unwrap_or(Form::LONG)
-            }
-            None => Form::LONG,
-        };
-        Self { text, len, short }
-    }
-
-    pub(super) const fn text(&self) -> &'a [u8] {
-        self.text
-    }
-}
-
-/// What is taken out of a value while a lock is held: the answer is made of it when that is free
-/// again, and is not moved then.
-pub(in crate::cache) struct Sight<V> {
-    value: Arc<V>,
-    times: [u64; 2],
-    version: Option<Version>,
-    load_cost_us: u32,
-}
-
-impl<V> Sight<V> {
-    #[inline]
-    pub(in crate::cache) fn into_hit(self, now: Timestamp) -> Hit<V> {
-        let Self { value, times, version, load_cost_us } = self;
-        Hit::new(value, Origin::Near, unpack(times), version, load_cost_us, now)
     }
 }
 
@@ -248,8 +193,8 @@ impl Form {
     const VERSION: u8 = 0b0010_0000;
     const TAGGED: u8 = 0b0100_0000;
 
-    /// Of a key of the length `len`, or [`LONG`](Self::LONG).
-    fn new(len: u8, extra: Option<&Extra>) -> Self {
+    fn new(short_len: Option<usize>, extra: Option<&Extra>) -> Self {
+        let len = short_len.map_or(Self::LONG, |len| u8::try_from(len).unwrap_or(Self::LONG));
         let has = |is_there: fn(&Extra) -> bool| extra.is_some_and(is_there);
         let version = if has(|extra| extra.version.is_some()) { Self::VERSION } else { 0 };
         let tagged = if has(|extra| extra.tagged.is_some()) { Self::TAGGED } else { 0 };
@@ -260,9 +205,10 @@ impl Form {
         self.0.get() & flag != 0
     }
 
-    /// The length of a key that lies in the record; else [`LONG`](Self::LONG).
-    const fn len(self) -> u8 {
-        self.0.get() & Self::LEN
+    /// The length of a key that lies in the record.
+    fn short_len(self) -> Option<usize> {
+        let len = self.0.get() & Self::LEN;
+        (len != Self::LONG).then_some(usize::from(len))
     }
 }
 
@@ -336,10 +282,9 @@ mod tests {
                 let provenance = Provenance { seen: 3, digest: 4 };
                 let value =
                     NearValue::new(&text, Some(Arc::new(7)), &entry, 2, Timestamp::MAX, provenance);
-                assert!(value.is_under(&Sought::new(&text)));
-                for other in [&text[1..], &format!("{text}x"), &format!("{text}\0")] {
-                    assert!(!value.is_under(&Sought::new(other)), "{other} is not {text}");
-                }
+                assert!(value.is_under(text.as_bytes()));
+                assert!(!value.is_under(&text.as_bytes()[1..]));
+                assert!(!value.is_under(format!("{text}x").as_bytes()));
                 assert_eq!((value.version(), value.seen(), value.digest()), (version, 3, 4));
                 assert_eq!((value.mark(), value.value()), (2, Some(&Arc::new(7))));
                 assert!(value.tagged().is_none());

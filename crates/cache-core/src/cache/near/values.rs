@@ -2,11 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{
-    NearConfig, NearEngine,
-    moka::Moka,
-    value::{NearValue, Sought},
-};
+use super::{NearConfig, NearEngine, moka::Moka, value::NearValue};
 use crate::{
     clock::{Clock, Timestamp},
     engine::{Engine, EngineConfig, Terms},
@@ -50,33 +46,27 @@ impl<V: Send + Sync + 'static> Values<V> {
         text: &str,
         read: impl FnOnce(&NearValue<V>) -> Option<R>,
     ) -> Option<R> {
-        let key = Sought::new(text);
+        let key = text.as_bytes();
         match self {
-            Self::Own(engine) => {
-                engine.get(engine.hash(key.text()), |value| value.is_under(&key), read)
-            }
+            Self::Own(engine) => engine.get(engine.hash(key), |value| value.is_under(key), read),
             Self::Moka(moka) => moka.read(text, read),
         }
     }
 
     /// As [`get`](Self::get), but that is no read.
     pub(super) fn peek<R>(&self, text: &str, read: impl FnOnce(&NearValue<V>) -> R) -> Option<R> {
-        let key = Sought::new(text);
+        let key = text.as_bytes();
         match self {
-            Self::Own(engine) => {
-                engine.peek(engine.hash(key.text()), |value| value.is_under(&key), read)
-            }
+            Self::Own(engine) => engine.peek(engine.hash(key), |value| value.is_under(key), read),
             Self::Moka(moka) => moka.get(text).map(|value| read(&value)),
         }
     }
 
     /// What the value under `text` weighs.
     pub(super) fn weight_of(&self, text: &str) -> Option<u32> {
-        let key = Sought::new(text);
+        let key = text.as_bytes();
         match self {
-            Self::Own(engine) => {
-                engine.weight_of(engine.hash(key.text()), |value| value.is_under(&key))
-            }
+            Self::Own(engine) => engine.weight_of(engine.hash(key), |value| value.is_under(key)),
             Self::Moka(moka) => moka.weight_of(text),
         }
     }
@@ -90,29 +80,23 @@ impl<V: Send + Sync + 'static> Values<V> {
         priority: EvictionPriority,
         now: Timestamp,
     ) -> bool {
-        let key = Sought::new(text);
+        let key = text.as_bytes();
         match self {
             Self::Own(engine) => {
                 let expires_at = value.times().expires_at;
                 let reclaim_at = expires_at;
                 let terms = Terms { weight, expires_at, reclaim_at, priority, group: 0 };
-                engine.insert(
-                    engine.hash(key.text()),
-                    |value| value.is_under(&key),
-                    value,
-                    terms,
-                    now,
-                )
+                engine.insert(engine.hash(key), |value| value.is_under(key), value, terms, now)
             }
             Self::Moka(moka) => moka.insert(text, value, weight),
         }
     }
 
     pub(super) fn remove(&self, text: &str) {
-        let key = Sought::new(text);
+        let key = text.as_bytes();
         match self {
             Self::Own(engine) => {
-                engine.remove(engine.hash(key.text()), |value| value.is_under(&key));
+                engine.remove(engine.hash(key), |value| value.is_under(key));
             }
             Self::Moka(moka) => moka.remove(text),
         }
