@@ -171,6 +171,8 @@ impl Row {
         let (target, bound) = self.target.zip(self.bound)?;
         let of = self.ratio.or(self.ours)?;
         let (margin, sign) = match bound {
+            // What is not above zero has no factor, and is as far below its bound as can be.
+            Bound::AtMost if of <= 0.0 => (f64::INFINITY, "<="),
             Bound::AtMost => (target / of, "<="),
             Bound::AtLeast => (of / target, ">="),
         };
@@ -223,6 +225,8 @@ mod tests {
         let free = Row { target: None, ..judged() };
         let untold = Row { ratio: None, ours: None, ..judged() };
         assert!(free.bar().is_none() && untold.bar().is_none());
+        let below = Row { ratio: None, ours: Some(-7.0), ..judged() };
+        assert_eq!(below.bar().unwrap().margin, f64::INFINITY);
     }
 
     #[test]

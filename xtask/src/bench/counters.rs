@@ -1,8 +1,10 @@
 //! `cargo xtask bench counters`: what an operation costs that does not depend on the moment.
 
+use std::fs;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::environment::{self, Environment};
@@ -63,12 +65,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     println!("\nSaved to {}", output.display());
     if let Some(name) = &arguments.save {
         let copy = kept(&format!("counters-{name}"))?;
-        std::fs::copy(&output, &copy)?;
+        fs::copy(&output, &copy).with_context(|| format!("cannot write {}", copy.display()))?;
         println!("Kept as {}", copy.display());
     }
     Ok(workspace::exit_code(status))
 }
 
-fn kept(name: &str) -> Result<std::path::PathBuf> {
+fn kept(name: &str) -> Result<PathBuf> {
     workspace::output(&format!("bench/{name}.json"))
 }

@@ -127,23 +127,27 @@ fn last_overhead(points: &[Point]) -> Result<f64> {
     overheads.last().map(|(_, bytes)| *bytes).context("it takes two sizes to tell an entry's bytes")
 }
 
+/// What a curve shows of the points of a subject.
+type Figures = fn(&[Point]) -> Vec<(f64, f64)>;
+
+const MEASURES: [(&str, Figures); 4] = [
+    ("memory taken, bytes", |points| points::each(points, |point| point.bytes as f64)),
+    ("overhead of an entry, bytes (of those added since the size before)", points::overheads),
+    ("hits, per second", |points| points::each(points, |point| point.hits_per_s)),
+    ("inserts, per second", |points| points::each(points, |point| point.inserts_per_s)),
+];
+
 fn curves(grown: &[(Subject, Vec<Point>)]) -> Vec<Curve> {
-    let measures: [(&str, fn(&[Point]) -> Vec<(f64, f64)>); 4] = [
-        ("memory taken, bytes", |points| points::each(points, |point| point.bytes as f64)),
-        ("overhead of an entry, bytes (of those added since the size before)", points::overheads),
-        ("hits, per second", |points| points::each(points, |point| point.hits_per_s)),
-        ("inserts, per second", |points| points::each(points, |point| point.inserts_per_s)),
-    ];
-    let of = |(measure, points_of): (&str, fn(&[Point]) -> Vec<(f64, f64)>)| {
-        let measure = measure.to_owned();
-        grown.iter().map(move |(subject, points)| Curve {
-            measure: measure.clone(),
+    let mut curves = Vec::new();
+    for (measure, figures) in MEASURES {
+        curves.extend(grown.iter().map(|(subject, points)| Curve {
+            measure: measure.to_owned(),
             subject: subject.name().to_owned(),
             by: "entries".to_owned(),
-            points: points_of(points),
-        })
-    };
-    measures.into_iter().flat_map(of).collect()
+            points: figures(points),
+        }));
+    }
+    curves
 }
 
 fn in_a_process(subject: Subject, most: u64) -> Result<Vec<Point>> {

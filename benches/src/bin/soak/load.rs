@@ -28,7 +28,7 @@ use tokio::{
 };
 
 /// Operations a second.
-const RATE: u64 = 4_000;
+const RATE: u64 = 2_000;
 const TICK: Duration = Duration::from_millis(10);
 /// Beyond so many that have not been answered, an operation is left out and counted.
 const UNDER_WAY_MAX: usize = 2_000;
