@@ -20,7 +20,7 @@ const WIDE: usize = 100_000;
 const HOT: usize = 1_000;
 
 /// How long a question may take: beyond that its cache hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Measures one cache, and prints its answers as JSON, one on a line.
 #[derive(Debug, Parser)]
@@ -99,7 +99,8 @@ async fn carry_out<P: Peer>(arguments: Arguments) -> Result<()> {
             let pace = if quick { Pace::Quick } else { Pace::Full };
             let ground = Ground { keys: keys(&node.namespace, WIDE), node, pace };
             let mut peer = P::open(&ground.node).await?;
-            let held = held::fill(&peer, &ground.keys).await?;
+            let filled = tokio::time::timeout(PATIENCE, held::fill(&peer, &ground.keys)).await;
+            let held = filled.with_context(|| format!("it is not full after {PATIENCE:?}"))??;
             for question in questions {
                 let answer = match P::cannot(question) {
                     Some(reason) => Answer::Cannot(reason.to_owned()),
