@@ -139,7 +139,8 @@ impl Programs {
 
     fn command(&self, subject: Subject, namespace: &str) -> Command {
         let mut command = Command::new(self.directory.join(subject.binary));
-        command.args(["--namespace", namespace]).stdout(Stdio::piped()).kill_on_drop(true);
+        command.args(["--namespace", namespace]).kill_on_drop(true);
+        command.stdout(Stdio::piped()).stderr(Stdio::inherit());
         // oxcache connects to a Redis without TLS only if it is told so.
         command.env("OXCACHE_ALLOW_INSECURE_REDIS", "development-only");
         command

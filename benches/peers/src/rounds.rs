@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use cache_peers_measure::{
     Pace, Question,
-    worker::{Answer, Answered},
+    worker::{Answer, Answered, PATIENCE},
 };
 
 use crate::{
@@ -69,7 +69,8 @@ impl<'a> Rounds<'a> {
             answers.extend(self.programs.ask(subject, &of_one, self.pace).await?);
         }
         if !of_herd.is_empty() {
-            let both = self.programs.herds(subject, self.pace).await?;
+            let herds = tokio::time::timeout(PATIENCE, self.programs.herds(subject, self.pace));
+            let both = herds.await.with_context(|| format!("no end within {PATIENCE:?}"))??;
             answers.extend(both.into_iter().filter(|both| of_herd.contains(&both.question)));
         }
         Ok(answers)

@@ -21,7 +21,7 @@ impl Pace {
     /// How many windows of operations that go to Redis.
     pub(crate) const fn windows(self) -> usize {
         match self {
-            Self::Full => 3,
+            Self::Full => 2,
             Self::Quick => 1,
         }
     }

@@ -11,7 +11,7 @@ use crate::comparison::Bound;
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum Question {
-    /// What a near tier of 100,000 values adds to the memory of its process, a value.
+    /// What the last 80,000 of 100,000 values in a near tier add to its process, each.
     Held,
     /// What a hit of the near tier takes, over 1,000 keys.
     NearHot,

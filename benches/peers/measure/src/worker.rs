@@ -1,12 +1,17 @@
 //! A process that measures one cache.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use serde::{Deserialize, Serialize};
 
-use crate::{Key, Node, Pace, Peer, Question, Turns, held, herd, keys::keys, near, remote};
+use crate::{
+    Node, Pace, Peer, Question, Turns, held, herd,
+    keys::keys,
+    near,
+    remote::{self, Ground},
+};
 
 /// How many keys a near tier holds.
 const WIDE: usize = 100_000;
@@ -15,7 +20,7 @@ const WIDE: usize = 100_000;
 const HOT: usize = 1_000;
 
 /// How long a question may take: beyond that its cache hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Measures one cache, and prints its answers as JSON, one on a line.
 #[derive(Debug, Parser)]
@@ -92,14 +97,15 @@ async fn carry_out<P: Peer>(arguments: Arguments) -> Result<()> {
         Task::Answer { quick, questions } => {
             let node = Node { redis_url, namespace, turns: Turns::OfProcess };
             let pace = if quick { Pace::Quick } else { Pace::Full };
-            let keys = keys(&node.namespace, WIDE);
-            let mut peer = P::open(&node).await?;
-            let held = held::fill(&peer, &keys).await?;
+            let ground = Ground { keys: keys(&node.namespace, WIDE), node, pace };
+            let mut peer = P::open(&ground.node).await?;
+            let filled = tokio::time::timeout(PATIENCE, held::fill(&peer, &ground.keys)).await;
+            let held = filled.with_context(|| format!("it is not full after {PATIENCE:?}"))??;
             for question in questions {
                 let answer = match P::cannot(question) {
                     Some(reason) => Answer::Cannot(reason.to_owned()),
                     None => {
-                        let asked = ask(&mut peer, &node, &keys, held, question, pace);
+                        let asked = ask(&mut peer, &ground, held, question);
                         match tokio::time::timeout(PATIENCE, asked).await {
                             Ok(Ok(figure)) => Answer::Figure(figure),
                             Ok(Err(error)) => Answer::Failed(format!("{error:#}")),
@@ -115,26 +121,20 @@ async fn carry_out<P: Peer>(arguments: Arguments) -> Result<()> {
 }
 
 /// The figure, in the question's unit.
-async fn ask<P: Peer>(
-    peer: &mut P,
-    node: &Node,
-    keys: &Arc<[Key]>,
-    held: f64,
-    question: Question,
-    pace: Pace,
-) -> Result<f64> {
+async fn ask<P: Peer>(peer: &mut P, ground: &Ground, held: f64, question: Question) -> Result<f64> {
+    let Ground { keys, pace, .. } = ground;
     let us = |took_s: f64| took_s * 1e6;
     let per_s = |took_s: f64| 1.0 / took_s;
     Ok(match question {
         Question::Held => held,
-        Question::NearHot => near::hit(peer, &keys[..HOT], pace).await?,
-        Question::NearWide => near::hit(peer, keys, pace).await?,
-        Question::L1One => us(remote::hits::<P>(node, keys, 1, pace).await?),
-        Question::L1Few => per_s(remote::hits::<P>(node, keys, 64, pace).await?),
-        Question::L1Many => per_s(remote::hits::<P>(node, keys, 1_000, pace).await?),
-        Question::SetOne => us(remote::sets::<P>(node, keys, 1, pace).await?),
-        Question::SetMany => per_s(remote::sets::<P>(node, keys, 1_000, pace).await?),
-        Question::Load => us(remote::loads::<P>(node, pace).await?),
+        Question::NearHot => near::hit(peer, &keys[..HOT], *pace).await?,
+        Question::NearWide => near::hit(peer, keys, *pace).await?,
+        Question::L1One => us(remote::hits::<P>(ground, 1).await?),
+        Question::L1Few => per_s(remote::hits::<P>(ground, 64).await?),
+        Question::L1Many => per_s(remote::hits::<P>(ground, 1_000).await?),
+        Question::SetOne => us(remote::sets::<P>(ground, 1).await?),
+        Question::SetMany => per_s(remote::sets::<P>(ground, 1_000).await?),
+        Question::Load => us(remote::loads::<P>(ground).await?),
         Question::HerdLoads | Question::HerdTime => {
             anyhow::bail!("this takes several processes: see `herd`")
         }

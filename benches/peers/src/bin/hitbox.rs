@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use cache_peers_measure::{
     Key, LIFE, Loader, NEAR_ENTRIES_MAX, Node, Peer, Question, Text, worker,
 };
@@ -66,7 +66,8 @@ impl Peer for Hitbox {
         let redis = RedisBackend::builder()
             .connection(ConnectionMode::single(node.redis_url.as_str()))
             .build()?;
-        redis.read(&CacheKey::from_str("connect", "first")).await?;
+        let first = redis.read(&CacheKey::from_str("connect", "first")).await;
+        first.map_err(|error| anyhow!("{error}"))?;
         let copied_up = CompositionPolicy::new().refill(RefillPolicy::Always);
         let tiers = moka.compose(redis, OffloadManager::with_defaults()).with_policy(copied_up);
         let one_call = ConcurrencyLimit::new(1).context("one is within the bounds")?;
@@ -89,7 +90,7 @@ impl Peer for Hitbox {
     }
 
     async fn set(&mut self, _: &Key, _: Text) -> Result<()> {
-        anyhow::bail!("there is no call that writes")
+        bail!("there is no call that writes")
     }
 
     async fn load(&mut self, key: &Key, loader: &Loader) -> Result<String> {
