@@ -3,7 +3,7 @@
 use std::{process::Command, time::Duration};
 
 use anyhow::Result;
-use cache_benches::refill::{Settings, run};
+use cache_benches::refill::{Part, Reads, Settings, run};
 use cache_core::testkit::{left_out, service_url, unique_name};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -19,10 +19,15 @@ async fn a_flushed_redis_is_refilled_from_postgres_without_the_source() -> Resul
         database_url: database_url.clone(),
         schema: schema.clone(),
         keys: 3_000,
+        reads: Reads::Zipf,
         readers: 4,
         think: Duration::from_millis(2),
         watch: Duration::from_secs(1),
-        fight: Duration::from_secs(4),
+        parts: vec![
+            Part::Refill,
+            Part::Unwell(Duration::from_secs(1)),
+            Part::Fight(Duration::from_secs(4)),
+        ],
     };
     let figures = run(&settings).await;
     let (client, connection) =
@@ -34,10 +39,16 @@ async fn a_flushed_redis_is_refilled_from_postgres_without_the_source() -> Resul
 
     let figures = figures?;
     println!("{figures}");
-    assert_eq!(figures.source_calls, 0, "PostgreSQL has every key");
-    assert!(figures.hit_ratio_before - figures.hit_ratio_after <= 0.01, "{figures}");
-    assert_eq!((figures.refill.failed_keys(), figures.refill.done()), (0, 3_000), "{figures}");
-    assert_eq!(figures.overwritten, 0, "{figures}");
-    assert!(figures.writes > 0 && figures.copied > 0, "{figures}");
+    let refilled = figures.refilled.as_ref().expect("it was asked for");
+    assert_eq!(refilled.source_calls, 0, "PostgreSQL has every key");
+    assert!(refilled.hit_ratio_before - refilled.hit_ratio_after <= 0.01, "{figures}");
+    let report = &refilled.report;
+    assert_eq!((report.failed_keys(), report.done()), (0, 3_000), "{figures}");
+    for (ailment, report) in &figures.unwell {
+        assert!(report.loaded > 0 && report.failed_keys() > 0, "{ailment}: {report}");
+    }
+    let fought = figures.fought.expect("it was asked for");
+    assert_eq!(fought.overwritten, 0, "{figures}");
+    assert!(fought.writes > 0 && fought.copied > 0, "{figures}");
     Ok(())
 }

@@ -1,26 +1,45 @@
-//! Redis is flushed under load and refilled from PostgreSQL; then writers, copies and flushes fight.
+//! What warming does to live reads on real servers.
 //!
 //!     eval "$(cargo xtask services up)"   # sets DATABASE_URL
-//!     cargo run --release -p cache-benches --bin refill
+//!     cargo run --release -p cache-benches --bin refill [zipf] [uniform] [unwell] [fight]
 //!
-//! It starts a Redis of its own.
+//! Redis, one of its own, is flushed under load and refilled from PostgreSQL, with reads by Zipf's
+//! law and with reads of all keys alike; a warmer asks sources that are not well; writers, copies
+//! and flushes fight. All of it, or the parts that are named.
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use cache_benches::refill::{Settings, run};
+use anyhow::{Context, Result, ensure};
+use cache_benches::refill::{Part, Reads, Settings, run};
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let settings = Settings {
-        database_url: std::env::var("DATABASE_URL").context("DATABASE_URL is not set")?,
-        schema: format!("refill_{}", std::process::id()),
-        keys: 100_000,
-        readers: 16,
-        think: Duration::from_millis(10),
-        watch: Duration::from_secs(10),
-        fight: Duration::from_secs(60),
-    };
-    print!("{}", run(&settings).await?);
+    let all = [
+        ("zipf", Reads::Zipf, Part::Refill),
+        ("uniform", Reads::Uniform, Part::Refill),
+        ("unwell", Reads::Zipf, Part::Unwell(Duration::from_secs(10))),
+        ("fight", Reads::Zipf, Part::Fight(Duration::from_secs(60))),
+    ];
+    let named: Vec<String> = std::env::args().skip(1).collect();
+    for name in &named {
+        ensure!(all.iter().any(|(known, ..)| known == name), "`{name}` is no part of this");
+    }
+    let database_url = std::env::var("DATABASE_URL").context("DATABASE_URL is not set")?;
+    for (name, reads, part) in all {
+        if !named.is_empty() && !named.iter().any(|wanted| wanted == name) {
+            continue;
+        }
+        let settings = Settings {
+            database_url: database_url.clone(),
+            schema: format!("refill_{name}_{}", std::process::id()),
+            keys: 100_000,
+            reads,
+            readers: 16,
+            think: Duration::from_millis(10),
+            watch: Duration::from_secs(10),
+            parts: vec![part],
+        };
+        println!("{name}\n{}", run(&settings).await?);
+    }
     Ok(())
 }

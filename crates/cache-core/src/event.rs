@@ -181,7 +181,8 @@ events! {
     };
     /// Warming was slowed down, because the source or live reads suffer.
     info WarmingSlowed as "warming_slowed" {
-        /// Calls of the source at the same time from now on, in hundredths.
+        /// Calls at the same time from now on, in hundredths: of the source where that suffers, of
+        /// the tiers where live reads do. Below 100 there are pauses.
         percent_of_a_call: u64,
         /// What was noticed.
         reason: Arc<str>,

@@ -14,10 +14,18 @@ use cache_core::{
     AccessLogReader, AccessRecord, Error, ErrorKind, KeyForm, Result, Timestamp, Ttl,
 };
 
+use jiff::tz::TimeZone;
+
 use crate::{
+    calendar::time_zone,
     keys::{Candidate, KeySource},
+    learn::{Profiles, Season},
     plan::{PLAN_LEN_MAX, Plan},
 };
+
+/// Of so many keys the habits are kept, of which each takes 224 bytes: of more, those that were read
+/// lately.
+const USUAL_KEYS_MAX: usize = 100_000;
 
 impl Plan {
     /// The keys of a namespace in an access log, those first that were read most. The log must have
@@ -69,6 +77,14 @@ pub struct AccessLogKeys {
     path: PathBuf,
     namespace: String,
     name: String,
+    usual: Option<Usual>,
+}
+
+/// A time whose habits count.
+#[derive(Clone, Debug)]
+struct Usual {
+    at: Timestamp,
+    zone: TimeZone,
 }
 
 impl AccessLogKeys {
@@ -77,7 +93,18 @@ impl AccessLogKeys {
     pub fn new(path: impl Into<PathBuf>, namespace: impl Into<String>) -> Self {
         let path = path.into();
         let name = format!("access log {}", path.display());
-        Self { path, namespace: namespace.into(), name }
+        Self { path, namespace: namespace.into(), name, usual: None }
+    }
+
+    /// Names only the keys that are usually read at the time of day of `at`, more or less by the day
+    /// of the week, in the IANA time zone `zone`, and expects them as often as they were read then:
+    /// as [`Learner::seasonal`](crate::Learner::seasonal), of what a log has.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] for what is no zone.
+    pub fn usual_at(self, at: Timestamp, zone: &str) -> Result<Self> {
+        Ok(Self { usual: Some(Usual { at, zone: time_zone(zone)? }), ..self })
     }
 }
 
@@ -89,7 +116,8 @@ impl KeySource for AccessLogKeys {
 
     async fn candidates(&self, max: usize) -> Result<Vec<Candidate>> {
         let (path, namespace) = (self.path.clone(), self.namespace.clone());
-        let count = move || count(BufReader::new(open(&path)?), &namespace);
+        let usual = self.usual.clone();
+        let count = move || count(BufReader::new(open(&path)?), &namespace, usual);
         let counted = tokio::task::spawn_blocking(count).await.map_err(|error| {
             Error::new(ErrorKind::Internal, format!("reading {} failed: {error}", self.name))
         })?;
@@ -110,8 +138,14 @@ fn open(path: &Path) -> Result<File> {
     })
 }
 
-fn count(source: impl std::io::Read, namespace: &str) -> Result<Vec<Candidate>> {
+fn count(
+    source: impl std::io::Read,
+    namespace: &str,
+    usual: Option<Usual>,
+) -> Result<Vec<Candidate>> {
     let mut reader = keyed(source)?;
+    let mut profiles =
+        usual.as_ref().map(|usual| Profiles::new(USUAL_KEYS_MAX, usual.zone.clone()));
     let mut counts: HashMap<String, Candidate> = HashMap::new();
     let (mut first, mut last) = (Timestamp::MAX, Timestamp::default());
     while let Some(records) = reader.next_block()? {
@@ -126,6 +160,9 @@ fn count(source: impl std::io::Read, namespace: &str) -> Result<Vec<Candidate>> 
             let fresh = || Candidate::new(text, 0.0);
             let one = counts.entry(text.to_owned()).or_insert_with(fresh);
             one.expected_hits += 1.0;
+            if let Some(profiles) = &mut profiles {
+                profiles.note(text, time);
+            }
             if size > 0 {
                 one.size = Some(size.into());
             }
@@ -136,6 +173,13 @@ fn count(source: impl std::io::Read, namespace: &str) -> Result<Vec<Candidate>> 
                 one.load_cost = Some(Duration::from_micros(load_cost_us.into()));
             }
         }
+    }
+    if let Some((profiles, usual)) = profiles.zip(usual) {
+        let seasons = profiles.expected(USUAL_KEYS_MAX, usual.at).into_iter();
+        let known = seasons.filter_map(|Season { key, reads_an_hour }| {
+            Some(Candidate { expected_hits: reads_an_hour, ..counts.remove(&*key)? })
+        });
+        return Ok(known.collect());
     }
     // A few reads of one moment are not thousands an hour.
     let hours = last.since(first).as_secs_f64().max(60.0) / 3_600.0;
@@ -192,6 +236,39 @@ mod tests {
         assert!(Plan::from_access_log(&path, "news").unwrap().is_empty());
         let keys = AccessLogKeys::new(&path, "price").candidates(2).await.unwrap();
         assert_eq!(keys, [Candidate::new("C", 180.0), Candidate::new("A", 120.0)]);
+    }
+
+    #[tokio::test]
+    async fn of_a_log_those_keys_are_named_that_are_usually_read_at_a_time() {
+        let home = tempfile::tempdir().unwrap();
+        let config = AccessLogConfig {
+            sample: 1.0,
+            keys: KeyForm::Plain,
+            recording: Recording::Always,
+            ..AccessLogConfig::new(home.path())
+        };
+        let clock = ManualClock::new();
+        let log = AccessLog::open(config, Arc::new(clock.clone())).unwrap();
+        let builder = Cache::<u64>::builder("price").access_log(log);
+        let cache = builder.clock(Arc::new(clock.clone())).build().unwrap();
+        let hours = |hours: u64| Duration::from_secs(3_600 * hours);
+        let began = cache_core::Clock::now(&clock);
+        for key in ["open", "open", "close"].into_iter().cycle().take(6) {
+            cache.get(key).await.unwrap();
+            clock.advance(if key == "close" { hours(17) } else { hours(7) / 2 });
+        }
+        // The log is written to its end with the last of its users.
+        drop(cache);
+        let path = home.path().join("access.log");
+        let named = async |after: u64| {
+            let at = began.after(hours(48 + after));
+            let keys = AccessLogKeys::new(&path, "price").usual_at(at, "UTC").unwrap();
+            let keys = keys.candidates(9).await.unwrap();
+            keys.into_iter().map(|candidate| candidate.key).collect::<Vec<_>>()
+        };
+        assert_eq!(named(0).await, ["open"]);
+        assert_eq!(named(7).await, ["close"]);
+        assert!(AccessLogKeys::new(&path, "price").usual_at(began, "Nowhere").is_err());
     }
 
     #[tokio::test]

@@ -30,8 +30,9 @@ pub struct WarmerConfig {
     pub deadline: Option<Span>,
     /// How many keys a second the source is asked for at most. No limit unless set.
     pub keys_per_s_max: Option<f64>,
-    /// By how much the 99th percentile of live reads of the tiers may grow before warming slows
-    /// down: 1.5 unless set, and at least 1. It compares with the reads before the run.
+    /// By how much the 99th percentile of live reads of a tier may grow before warming slows down:
+    /// 1.5 unless set, from 1 to 1000. It compares with the reads before the run. The smaller it is,
+    /// the less callers notice, and the longer a run or a refill takes.
     pub live_slowdown_max: f64,
     /// How long a schedule or a job waits before it begins, at most: each waits for a random part
     /// of it, so that nodes do not march in step. `"0s"` unless set.

@@ -20,10 +20,15 @@ use crate::{
 const TRIES: u32 = 4;
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 
+/// How many keys a refill copies at once, which is what a live read waits for at most.
+const PIECE_LEN: usize = 32;
+
 impl<V: Send + Sync + 'static> Warmer<V> {
     /// Copies to the tier `to` of the warmer's cache what the tiers below it have of `plan`: version
-    /// by version, with the remaining life, and without a call of the source. As fast as live reads
-    /// bear, within [`keys_per_s_max`](crate::WarmerConfig::keys_per_s_max).
+    /// by version, with the remaining life, and without a call of the source. In the plan's order, so
+    /// name the hottest keys first, as a plan of sources does; and as fast as live reads bear, within
+    /// [`live_slowdown_max`](crate::WarmerConfig::live_slowdown_max) and
+    /// [`keys_per_s_max`](crate::WarmerConfig::keys_per_s_max).
     ///
     /// What no lower tier has is left out: the report counts it as skipped, `not_below`. What the
     /// tier must not be given just now (it has still to be told of a change) counts as `blocked`.
@@ -82,10 +87,10 @@ impl<V: Send + Sync + 'static> Runner<V> {
         events.emit(Event::WarmingBegan { plan: Arc::clone(&name), keys: plan.len(), done: 0 });
         let copy = |keys: Vec<String>| async move {
             self.pace.take(keys.len()).await;
-            let _pass = self.brake.pass(|| self.cache.read_latency()).await;
+            let _turn = self.brake.turn(|| self.cache.read_latencies()).await;
             self.cache.copy_up(to, keys).await
         };
-        let report = copy_all(plan, self.config.batch_len, self.config.concurrency, copy).await;
+        let report = copy_all(plan, self.config.batch_len.min(PIECE_LEN), 1, copy).await;
         events.emit(Event::WarmingEnded {
             plan: Arc::clone(&name),
             warmed: report.warmed(),
@@ -174,6 +179,9 @@ async fn copy_all<F: Future<Output = Result<Vec<Copied>>>>(
         };
         for (place, outcome) in places.zip(outcomes) {
             report.count(&plan.keys()[place], &outcome);
+            if let Some(origin) = plan.origin(place) {
+                report.count_source(origin, &outcome, 0.0);
+            }
         }
     }
     drop(batches);

@@ -94,7 +94,7 @@ impl Job {
         let key = namespace.reserved("warming").key(name)?;
         Ok(Self {
             name: name.into(),
-            plan,
+            plan: plan.called(name),
             mode: Mode::Due,
             chunk_len: CHUNK_LEN,
             lease_period: LEASE_PERIOD,

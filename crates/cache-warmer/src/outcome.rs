@@ -12,6 +12,8 @@ use crate::source_error::SourceError;
 pub(crate) struct Settled {
     pub(crate) place: usize,
     pub(crate) outcome: Outcome,
+    /// Its part of the calls of the source: a third of a call that named three keys.
+    pub(crate) calls: f64,
 }
 
 /// What became of a key.

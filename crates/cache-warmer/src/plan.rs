@@ -33,6 +33,7 @@ const FILE_LEN_MAX: ByteSize = ByteSize::mib(64);
 /// ```
 #[derive(Clone, Debug)]
 pub struct Plan {
+    name: Option<Arc<str>>,
     keys: Arc<[String]>,
     /// By place, why a key is there; nothing for keys that somebody just named.
     worth: Option<Arc<[Worth]>>,
@@ -89,17 +90,40 @@ impl Plan {
     pub async fn from_sources(sources: &[Arc<dyn KeySource>], budget: Budget) -> Result<Self> {
         let (ranked, shares) = keys::rank(sources, budget).await?;
         let (keys, worth): (Vec<_>, Vec<_>) = ranked.into_iter().unzip();
-        Ok(Self { keys: keys.into(), worth: Some(worth.into()), shares: shares.into() })
+        let (worth, shares) = (Some(worth.into()), shares.into());
+        Ok(Self { name: None, keys: keys.into(), worth, shares })
     }
 
     fn named(keys: Arc<[String]>) -> Self {
-        Self { keys, worth: None, shares: Arc::default() }
+        Self { name: None, keys, worth: None, shares: Arc::default() }
+    }
+
+    /// Gives it a name, under which [`Warmer::stats`](crate::Warmer::stats) tells what its runs did
+    /// and what came of it.
+    #[must_use]
+    pub fn called(self, name: impl Into<Arc<str>>) -> Self {
+        Self { name: Some(name.into()), ..self }
+    }
+
+    /// What it is called: `unnamed` unless somebody has given it a name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or("unnamed")
+    }
+
+    pub(crate) fn called_unless_named(self, name: &str) -> Self {
+        if self.name.is_some() { self } else { self.called(name) }
     }
 
     /// Why the key at `place` is in the plan; nothing where it was just named.
     #[must_use]
     pub fn worth(&self, place: usize) -> Option<&Worth> {
         self.worth.as_ref()?.get(place)
+    }
+
+    /// Which source is the origin of the key at `place`.
+    pub(crate) fn origin(&self, place: usize) -> Option<&Arc<str>> {
+        Some(&self.worth(place)?.origin)
     }
 
     /// What became of the candidates of each source; none for keys that were just named.
@@ -151,7 +175,8 @@ impl Plan {
         Self::from_text(&text).map_err(|error| error.context(name))
     }
 
-    /// The keys of this plan, then those of `other`, as keys that were just named.
+    /// The keys of this plan, then those of `other`, as keys that were just named, in a plan without
+    /// a name.
     ///
     /// # Errors
     ///
@@ -182,6 +207,7 @@ impl Plan {
     pub(crate) fn pick(&self, places: &[usize]) -> Self {
         let worth = self.worth.as_ref();
         Self {
+            name: self.name.clone(),
             keys: places.iter().map(|place| self.keys[*place].clone()).collect(),
             worth: worth.map(|worth| places.iter().map(|place| worth[*place].clone()).collect()),
             shares: Arc::clone(&self.shares),

@@ -2,10 +2,13 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use cache_core::{Table, WatchedReads};
+use cache_core::Table;
 use serde::{Deserialize, Serialize};
 
-use crate::outcome::Outcome;
+use crate::{
+    outcome::Outcome,
+    payoff::{Payoff, PlanPayoff},
+};
 
 /// How much of a message is kept.
 const MESSAGE_CHARS_MAX: usize = 500;
@@ -45,10 +48,30 @@ pub struct Report {
     /// Calls of the source, of one or several keys each.
     #[serde(default)]
     pub source_calls: u64,
+    /// What became of the keys of each source of keys, where a plan knows them.
+    #[serde(default)]
+    pub sources: BTreeMap<String, SourceReport>,
     /// How long it took, in microseconds.
     pub duration_us: u64,
     /// Loaded keys a second; nothing where nothing was loaded.
     pub loaded_per_s: Option<f64>,
+}
+
+/// What became of the keys of one source of keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct SourceReport {
+    /// Keys that are settled.
+    pub keys: u64,
+    /// Keys that were loaded.
+    pub loaded: u64,
+    /// Keys that were copied from a lower tier.
+    pub copied: u64,
+    /// Keys that failed.
+    pub failed: u64,
+    /// Its part of the calls of the source: a third of a call that named three keys, one of them
+    /// its own.
+    pub source_calls: f64,
 }
 
 /// The keys that failed for one reason.
@@ -118,6 +141,9 @@ impl Report {
             known.keys += failures.keys;
             known.example.clone_from(&failures.example);
         }
+        for (source, part) in &later.sources {
+            self.sources.entry(source.clone()).or_default().merge(part);
+        }
         self.took(self.duration() + later.duration());
     }
 
@@ -159,11 +185,37 @@ impl Report {
         }
     }
 
+    /// Counts a key of a source of keys, and its part of the calls.
+    pub(crate) fn count_source(&mut self, source: &str, outcome: &Outcome, calls: f64) {
+        if !self.sources.contains_key(source) {
+            self.sources.insert(source.to_owned(), SourceReport::default());
+        }
+        let of = self.sources.get_mut(source).expect("it has just been put there");
+        of.keys += 1;
+        of.source_calls += calls;
+        match outcome {
+            Outcome::Loaded { .. } => of.loaded += 1,
+            Outcome::Copied { .. } => of.copied += 1,
+            Outcome::Failed(_) => of.failed += 1,
+            _ => {}
+        }
+    }
+
     pub(crate) fn took(&mut self, duration: Duration) {
         self.duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         let seconds = duration.as_secs_f64();
         self.loaded_per_s =
             (self.loaded > 0 && seconds > 0.0).then(|| self.loaded as f64 / seconds);
+    }
+}
+
+impl SourceReport {
+    fn merge(&mut self, later: &Self) {
+        self.keys += later.keys;
+        self.loaded += later.loaded;
+        self.copied += later.copied;
+        self.failed += later.failed;
+        self.source_calls += later.source_calls;
     }
 }
 
@@ -204,6 +256,14 @@ impl fmt::Display for Report {
             self.loaded_per_s.map_or("-".to_owned(), |rate| format!("{rate:.0}")),
         ]);
         write!(f, "{table}")?;
+        for (source, of) in &self.sources {
+            let SourceReport { keys, loaded, copied, failed, source_calls } = of;
+            writeln!(
+                f,
+                "{source}: {keys} keys, {loaded} loaded, {copied} copied, {failed} failed, \
+                 {source_calls:.1} source calls"
+            )?;
+        }
         for (reason, keys) in &self.skipped {
             writeln!(f, "skipped, {reason}: {keys}")?;
         }
@@ -226,35 +286,17 @@ pub struct WarmerStats {
     pub total: Report,
     /// The run that ended last.
     pub last: Option<Report>,
-    /// The runs of each named plan together.
+    /// The runs of each plan together, by its name: of plans without one `unnamed`, or `schedule`;
+    /// of a job its own name.
     #[serde(default)]
     pub plans: BTreeMap<String, Report>,
     /// What warming was good for, where somebody watches: see
     /// [`Warmer::watch`](crate::Warmer::watch).
     #[serde(default)]
     pub payoff: Option<Payoff>,
-}
-
-/// What became of warmed keys afterwards.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Payoff {
-    /// Reads of watched keys that were hits.
-    pub hits: u64,
-    /// Reads of watched keys that had to be loaded, or were not answered.
-    pub misses: u64,
-    /// Of the reads, 0 to 1; nothing before the first.
-    pub hit_ratio: Option<f64>,
-    /// Hits for each call of the source that warming has made; nothing without calls.
-    pub hits_per_call: Option<f64>,
-}
-
-impl Payoff {
-    pub(crate) fn new(reads: WatchedReads, source_calls: u64) -> Self {
-        let WatchedReads { hits, misses } = reads;
-        let of = |all: u64| (all > 0).then(|| hits as f64 / all as f64);
-        Self { hits, misses, hit_ratio: of(hits + misses), hits_per_call: of(source_calls) }
-    }
+    /// The same by the name of the plan that is watched.
+    #[serde(default)]
+    pub payoffs: BTreeMap<String, PlanPayoff>,
 }
 
 impl WarmerStats {
@@ -282,14 +324,16 @@ impl fmt::Display for WarmerStats {
         for (plan, report) in &self.plans {
             write!(f, "plan {plan}\n{report}")?;
         }
-        match self.payoff {
-            Some(Payoff { hits, misses, hits_per_call, .. }) => writeln!(
-                f,
-                "afterwards: {hits} hits and {misses} misses of warmed keys; {} hits a source call",
-                hits_per_call.map_or("-".to_owned(), |hits| format!("{hits:.1}")),
-            ),
-            None => Ok(()),
+        if let Some(payoff) = self.payoff {
+            writeln!(f, "afterwards: {payoff}")?;
         }
+        for (plan, PlanPayoff { all, sources }) in &self.payoffs {
+            writeln!(f, "afterwards, plan {plan}: {all}")?;
+            for (source, payoff) in sources {
+                writeln!(f, "afterwards, keys of {source}: {payoff}")?;
+            }
+        }
+        Ok(())
     }
 }
 

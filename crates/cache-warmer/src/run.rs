@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use cache_core::{Cache, Hit, Item, LoadError, Origin, ReadWatch};
+use cache_core::{Cache, Hit, Item, LoadError, Origin};
 use futures::{Stream, StreamExt, stream};
 use parking_lot::Mutex;
 use rand::Rng;
@@ -22,6 +22,7 @@ use crate::{
     config::WarmerConfig,
     outcome::{Fault, Outcome, SUPERSEDED, Settled},
     pace::Pace,
+    payoff::Watched,
     plan::{Life, Plan},
     report::{Report, WarmerStats},
     source::Source,
@@ -44,8 +45,8 @@ pub(crate) struct Runner<V> {
     pub(crate) brake: Arc<Brake>,
     pub(crate) pace: Pace,
     pub(crate) stats: Mutex<WarmerStats>,
-    /// Counts what readers make of warmed keys, where somebody asked for it.
-    pub(crate) watch: Mutex<Option<Arc<ReadWatch>>>,
+    /// What readers make of warmed keys, where somebody asked for it.
+    pub(crate) watched: Mutex<Watched>,
 }
 
 /// Is given what has just been settled, and the report up to there.
@@ -70,6 +71,14 @@ impl<V: Send + Sync + 'static> Runner<V> {
     /// The time of one run.
     pub(crate) fn deadline(&self) -> Option<Duration> {
         self.config.deadline.map(|deadline| deadline.0)
+    }
+
+    /// Settles every key of `plan` within the time of one run, and counts it under the plan's name.
+    pub(crate) async fn run_named(&self, plan: &Plan, mode: Mode) -> Report {
+        let never = CancellationToken::new();
+        let report = self.run(plan, mode, &never, self.deadline(), &mut |_, _| ()).await;
+        self.stats.lock().add_plan(plan.name(), &report);
+        report
     }
 
     /// Settles every key of `plan`, within `deadline`. Once `stop` is cancelled no further load is started.
@@ -151,7 +160,7 @@ impl<V: Send + Sync + 'static> Runner<V> {
                         }
                         _ => Outcome::AlreadyFresh { due_at },
                     };
-                    fresh.push(Settled { place, outcome });
+                    fresh.push(Settled { place, outcome, calls: 0.0 });
                 }
                 _ => due.push(place),
             }
@@ -163,7 +172,7 @@ impl<V: Send + Sync + 'static> Runner<V> {
     }
 
     async fn look(&self, keys: &[String]) -> Vec<Option<Hit<V>>> {
-        let _pass = self.brake.pass(|| self.cache.read_latency()).await;
+        let _turn = self.brake.turn(|| self.cache.read_latencies()).await;
         self.cache.survey(keys).await.unwrap_or_else(|error| {
             // A cache that cannot tell what it has may still take what it is given.
             tracing::debug!(%error, "a warmer could not look at what is cached");
@@ -185,32 +194,32 @@ impl<V: Send + Sync + 'static> Runner<V> {
                     places.iter().map(|place| plan.keys()[*place].as_str()).collect();
                 let outcomes = self.load(&keys, stop, calls).await;
                 let settled = places.into_iter().zip(outcomes);
-                settled.map(|(place, outcome)| Settled { place, outcome }).collect()
+                settled.map(|(place, (outcome, calls))| Settled { place, outcome, calls }).collect()
             }
         }
     }
 
     /// Loads keys with one call of the source, and with further ones where it says when to come
-    /// again.
+    /// again: what became of each, and its part of the calls.
     async fn load(
         &self,
         keys: &[&str],
         stop: &CancellationToken,
         calls: &Arc<AtomicU64>,
-    ) -> Vec<Outcome> {
-        let mut outcomes = self.call(keys, stop, calls).await;
+    ) -> Vec<(Outcome, f64)> {
+        let mut settled = self.call(keys, stop, calls).await;
         for _ in 1..TRIES_MAX {
-            let again: Vec<usize> = (0..keys.len()).filter(|i| waits(&outcomes[*i])).collect();
+            let again: Vec<usize> = (0..keys.len()).filter(|i| waits(&settled[*i].0)).collect();
             if again.is_empty() {
                 break;
             }
             let asked: Vec<&str> = again.iter().map(|i| keys[*i]).collect();
             let later = self.call(&asked, stop, calls).await;
-            for (i, outcome) in again.into_iter().zip(later) {
-                outcomes[i] = outcome;
+            for (i, (outcome, part)) in again.into_iter().zip(later) {
+                settled[i] = (outcome, settled[i].1 + part);
             }
         }
-        outcomes
+        settled
     }
 
     /// One call of the source.
@@ -219,11 +228,11 @@ impl<V: Send + Sync + 'static> Runner<V> {
         keys: &[&str],
         stop: &CancellationToken,
         calls: &Arc<AtomicU64>,
-    ) -> Vec<Outcome> {
-        let stopped = || keys.iter().map(|_| Outcome::Failed(Fault::stopped())).collect();
+    ) -> Vec<(Outcome, f64)> {
+        let stopped = || keys.iter().map(|_| (Outcome::Failed(Fault::stopped()), 0.0)).collect();
         let admitted = async {
             self.pace.take(keys.len()).await;
-            self.brake.pass(|| self.cache.read_latency()).await
+            self.brake.pass(|| self.cache.read_latencies()).await
         };
         let pass = tokio::select! {
             biased;
@@ -231,10 +240,16 @@ impl<V: Send + Sync + 'static> Runner<V> {
             pass = admitted => pass,
         };
         let (source, brake) = (Arc::clone(&self.source), Arc::clone(&self.brake));
-        let calls = Arc::clone(calls);
-        let loader = move |keys| ask(source, keys, brake, pass, calls);
+        let asked = Arc::new(Asked::default());
+        let timer = (Arc::clone(calls), Arc::clone(&asked));
+        let loader = move |keys| ask(source, keys, brake, pass, timer);
+        let began = Instant::now();
         let answers = self.cache.refresh_many(keys, loader).await;
-        answers.into_iter().map(|answer| self.outcome(answer)).collect()
+        // The source's own time is nobody else's: what is left is fences that were read and values
+        // that were written.
+        self.brake.worked(began.elapsed().saturating_sub(asked.took()));
+        let part = asked.calls.load(Ordering::Relaxed) as f64 / keys.len() as f64;
+        answers.into_iter().map(|answer| (self.outcome(answer), part)).collect()
     }
 
     fn outcome(&self, answer: Result<Option<Hit<V>>, LoadError<SourceError>>) -> Outcome {
@@ -267,12 +282,14 @@ async fn ask<V: Send + 'static>(
     keys: Vec<String>,
     brake: Arc<Brake>,
     mut pass: Pass,
-    calls: Arc<AtomicU64>,
+    (all, asked): (Arc<AtomicU64>, Arc<Asked>),
 ) -> Result<Vec<(String, Result<Item<V>, SourceError>)>, SourceError> {
-    calls.fetch_add(1, Ordering::Relaxed);
+    all.fetch_add(1, Ordering::Relaxed);
+    let timer = Timer::start(asked);
     // Until it has answered: the cache gives up a call that takes too long, or that panics.
     pass.presume(Verdict::Suffers);
     let answers = source.load_many(&keys).await;
+    drop(timer);
     let errors = || answers.iter().filter_map(|answer| answer.as_ref().err());
     let pause = errors().filter_map(SourceError::pause).max();
     let verdict = if errors().any(SourceError::is_retryable) {
@@ -295,6 +312,39 @@ async fn ask<V: Send + 'static>(
     Ok(brought.filter_map(|(key, answer)| Some((key, answer.transpose()?))).collect())
 }
 
+/// What a look for due keys has asked the source.
+#[derive(Debug, Default)]
+struct Asked {
+    calls: AtomicU64,
+    took_us: AtomicU64,
+}
+
+impl Asked {
+    fn took(&self) -> Duration {
+        Duration::from_micros(self.took_us.load(Ordering::Relaxed))
+    }
+}
+
+/// Tells what a call of the source took, however it ends.
+struct Timer {
+    began: Instant,
+    asked: Arc<Asked>,
+}
+
+impl Timer {
+    fn start(asked: Arc<Asked>) -> Self {
+        asked.calls.fetch_add(1, Ordering::Relaxed);
+        Self { began: Instant::now(), asked }
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        let took_us = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.asked.took_us.fetch_add(took_us, Ordering::Relaxed);
+    }
+}
+
 /// The count of a run.
 struct Tally<'a> {
     plan: &'a Plan,
@@ -307,9 +357,12 @@ struct Tally<'a> {
 
 impl Tally<'_> {
     fn note(&mut self, settled: &[Settled]) {
-        for Settled { place, outcome } in settled {
+        for Settled { place, outcome, calls } in settled {
             self.open[*place] = false;
             self.report.count(&self.plan.keys()[*place], outcome);
+            if let Some(origin) = self.plan.origin(*place) {
+                self.report.count_source(origin, outcome, *calls);
+            }
         }
         self.report.source_calls = self.calls.load(Ordering::Relaxed);
         (self.on_settled)(settled, &self.report);
@@ -321,7 +374,8 @@ impl Tally<'_> {
 
     fn note_late(&mut self) {
         let open = (0..self.open.len()).filter(|place| self.open[*place]);
-        let late = |place| Settled { place, outcome: Outcome::Failed(Fault::deadline()) };
+        let outcome = || Outcome::Failed(Fault::deadline());
+        let late = |place| Settled { place, outcome: outcome(), calls: 0.0 };
         let late: Vec<Settled> = open.map(late).collect();
         self.note(&late);
     }

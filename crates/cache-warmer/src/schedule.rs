@@ -68,6 +68,7 @@ impl Schedule {
         let (tell_warmed, warmed) = watch::channel(false);
         let done = AtomicUsize::new(0);
         let first = Arc::new(First { began: Instant::now(), planned: plan.len(), done });
+        let plan = plan.called_unless_named("schedule");
         let keeper = Keeper { runner, plan, log, stop: stop.clone(), first: Arc::clone(&first) };
         let task = tokio::spawn(keeper.keep_warm(tell_warmed));
         Self { task, stop, warmed, first }
@@ -209,8 +210,7 @@ impl<V: Send + Sync + 'static> Keeper<V> {
             () = runner.pause_at_start() => {}
             () = stop.cancelled() => return,
         }
-        let reads = Arc::new(runner.cache.watch_reads(plan.keys()));
-        *runner.watch.lock() = Some(Arc::clone(&reads));
+        let reads = runner.watched.lock().watch(&runner.cache, plan);
         let mut agenda = Agenda::new(plan.len(), &runner.config, Instant::now());
         // A key is in one run at most, so there are never more messages than keys.
         let (tell, mut told) = mpsc::unbounded_channel();
@@ -314,13 +314,14 @@ async fn run<V: Send + Sync + 'static>(
     tell: mpsc::UnboundedSender<(usize, Outcome)>,
 ) {
     let mut on_settled = |settled: &[Settled], _: &Report| {
-        for Settled { place, outcome } in settled {
+        for Settled { place, outcome, .. } in settled {
             // Nobody listens any more once the schedule is stopped.
             let _ = tell.send((due[*place], outcome.clone()));
         }
     };
     let part = plan.pick(&due);
-    runner.run(&part, Mode::Due, stop, runner.deadline(), &mut on_settled).await;
+    let report = runner.run(&part, Mode::Due, stop, runner.deadline(), &mut on_settled).await;
+    runner.stats.lock().add_plan(plan.name(), &report);
 }
 
 async fn sleep_until(moment: Option<Instant>) {

@@ -11,7 +11,7 @@ use crate::{
     config::WarmerConfig,
     pace::Pace,
     plan::Plan,
-    report::{Payoff, Report, WarmerStats},
+    report::{Report, WarmerStats},
     run::Runner,
     schedule::Schedule,
     source::Source,
@@ -66,7 +66,7 @@ impl<V: Send + Sync + 'static> Warmer<V> {
             pace: Pace::new(config.keys_per_s_max),
             config,
             stats: Mutex::default(),
-            watch: Mutex::default(),
+            watched: Mutex::default(),
         })))
     }
 
@@ -91,7 +91,9 @@ impl<V: Send + Sync + 'static> Warmer<V> {
         let never = CancellationToken::new();
         let deadline = self.0.deadline();
         let mut on_settled = |_: &[_], so_far: &Report| progress.advanced(so_far);
-        self.0.run(plan, mode, &never, deadline, &mut on_settled).await
+        let report = self.0.run(plan, mode, &never, deadline, &mut on_settled).await;
+        self.0.stats.lock().add_plan(plan.name(), &report);
+        report
     }
 
     /// Warms what is due of `plan` once, unless `cache_warming_enabled` is off.
@@ -138,8 +140,7 @@ impl<V: Send + Sync + 'static> Warmer<V> {
     #[must_use]
     pub fn stats(&self) -> WarmerStats {
         let mut stats = self.0.stats.lock().clone();
-        let watch = self.0.watch.lock().clone();
-        stats.payoff = watch.map(|watch| Payoff::new(watch.total(), stats.total.source_calls));
+        self.0.watched.lock().tell(&mut stats);
         stats
     }
 
@@ -148,18 +149,24 @@ impl<V: Send + Sync + 'static> Warmer<V> {
     }
 
     /// Counts from now on what readers make of the keys of `plan`, in place of those of an earlier
-    /// plan: [`stats`](Self::stats) then tells what warming was good for. A schedule watches its
-    /// plan by itself.
+    /// plan of its name: [`stats`](Self::stats) then tells what warming was good for, by plan and by
+    /// source of keys. A schedule watches its plan by itself.
     pub fn watch(&self, plan: &Plan) {
-        let watch = self.0.cache.watch_reads(plan.keys());
-        *self.0.watch.lock() = Some(Arc::new(watch));
+        self.0.watched.lock().watch(&self.0.cache, plan);
     }
 
-    /// How many calls of the source may be under way now: `concurrency`, or less while live reads or
-    /// the source suffer; below 1 there are pauses between calls.
+    /// How many calls of the source may be under way now: `concurrency`, or less while the source
+    /// suffers; below 1 there are pauses between calls.
     #[must_use]
     pub fn concurrency_now(&self) -> f64 {
-        self.0.brake.limit()
+        self.0.brake.calls_now()
+    }
+
+    /// Which part of the time it may work on the tiers now, 0 to 1: little at the beginning and
+    /// while live reads suffer, more while they are well or nobody reads.
+    #[must_use]
+    pub fn share_now(&self) -> f64 {
+        self.0.brake.share_now()
     }
 }
 

@@ -86,13 +86,11 @@ impl<V: Send + Sync + 'static> Cache<V> {
         uncounted(stack.copy_up(level, &keys)).await
     }
 
-    /// What callers' reads of the tiers took so far: of each that was asked, without the near tier,
-    /// and without what [`survey`](Self::survey), [`copy_up`](Self::copy_up) and
-    /// [`refresh_many`](Self::refresh_many) asked.
+    /// What callers' reads of each tier took so far, the upper tier's first: of all that were asked,
+    /// without the near tier, and without what [`survey`](Self::survey), [`copy_up`](Self::copy_up)
+    /// and [`refresh_many`](Self::refresh_many) asked.
     #[must_use]
-    pub fn read_latency(&self) -> LatencyHistogram {
-        let mut all = LatencyHistogram::new();
-        self.0.observed.iter().for_each(|tier| all.merge(&tier.read_latency()));
-        all
+    pub fn read_latencies(&self) -> Vec<LatencyHistogram> {
+        self.0.observed.iter().map(|tier| tier.read_latency()).collect()
     }
 }

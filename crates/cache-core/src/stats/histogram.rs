@@ -75,6 +75,13 @@ impl LatencyHistogram {
         self.0.value_at_quantile(quantile) as f64 / 1e3
     }
 
+    /// How many samples took longer than `us` microseconds, at the histogram's precision.
+    #[must_use]
+    pub fn count_above(&self, us: f64) -> u64 {
+        let percent = self.0.percentile_below((us * 1e3) as u64);
+        (self.count() as f64 * (1.0 - percent / 100.0)).round() as u64
+    }
+
     /// The usual percentiles.
     #[must_use]
     pub fn summary(&self) -> LatencySummary {
@@ -121,6 +128,16 @@ mod tests {
     #[test]
     fn an_empty_histogram_has_no_latency() {
         assert_eq!(LatencyHistogram::new().summary(), LatencySummary::default());
+    }
+
+    #[test]
+    fn what_took_longer_than_a_bound_is_counted() {
+        let mut histogram = LatencyHistogram::new();
+        assert_eq!(histogram.count_above(0.0), 0);
+        histogram.record(Duration::from_micros(100), 90);
+        histogram.record(Duration::from_micros(200), 10);
+        let above = [50.0, 150.0, 250.0, 1e9].map(|us| histogram.count_above(us));
+        assert_eq!(above, [100, 10, 0, 0]);
     }
 
     #[test]

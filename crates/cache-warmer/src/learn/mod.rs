@@ -17,9 +17,9 @@ use serde::{Deserialize, Serialize};
 use tokio::{task::JoinHandle, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::profile::{Profiles, Season};
 use self::{
     hot_set::{Hot, HotSet, Store},
-    profile::Profiles,
     sources::{FollowersSource, HotSource, SeasonalSource},
 };
 pub use self::{
@@ -141,6 +141,19 @@ struct Followers {
     named: VecDeque<Foreseen>,
 }
 
+/// How much of the reads a tap hears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    All,
+    InPart,
+}
+
+impl Heard {
+    fn by(tap: &ReadTap) -> Self {
+        if tap.rate() < 1.0 { Self::InPart } else { Self::All }
+    }
+}
+
 type IsCached = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
 /// So many foreseen keys wait to be asked for; the oldest go first.
@@ -235,7 +248,7 @@ impl Learner {
         }
         state.profiles.pass(now);
         if let Some(followers) = &mut state.followers {
-            followers.hear(&bursts, now);
+            followers.hear(&bursts, now, Heard::by(&self.0.tap));
         }
     }
 
@@ -390,10 +403,12 @@ async fn learn(learner: Learner, stop: CancellationToken) {
 }
 
 impl Followers {
-    fn hear(&mut self, bursts: &[Vec<TappedRead>], now: Timestamp) {
+    fn hear(&mut self, bursts: &[Vec<TappedRead>], now: Timestamp, heard: Heard) {
         for burst in bursts {
-            // Between bursts reads were passed over.
-            self.predictor.cut();
+            if heard == Heard::InPart {
+                // Between bursts reads were passed over.
+                self.predictor.cut();
+            }
             for TappedRead { key, outcome, .. } in burst {
                 let hit = matches!(outcome, AccessOutcome::Near | AccessOutcome::Tier);
                 let named = self.predictor.read(key, hit, now, &*self.is_cached);

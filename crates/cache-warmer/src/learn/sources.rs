@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cache_core::{Result, Ttl};
 
-use super::{About, Foreseen, Learner, State, profile::Season};
+use super::{About, Foreseen, Learner, Season, State};
 use crate::keys::{Candidate, KeySource};
 
 #[derive(Debug)]

@@ -2,6 +2,8 @@
 
 mod copy;
 mod job;
+mod planning;
 mod run;
 mod schedule;
 mod support;
+mod unwell;

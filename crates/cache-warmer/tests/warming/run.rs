@@ -7,7 +7,9 @@ use cache_core::{
     ByteSize, Cache, ErrorKind, Item, Layer, ManualClock, MemoryTier, Origin, Span, Version,
     testkit::{Fault, Faults},
 };
-use cache_warmer::{Mode, Plan, Report, Source, Warmer, WarmerConfig};
+use cache_warmer::{
+    Budget, Candidate, KeySource, Mode, Plan, Report, Source, Warmer, WarmerConfig,
+};
 use parking_lot::Mutex;
 
 fn plan<const N: usize>(keys: [&str; N]) -> Plan {
@@ -390,6 +392,54 @@ async fn statistics_tell_what_warming_was_good_for() {
     }
     let payoff = warmer.stats().payoff.unwrap();
     assert_eq!((payoff.hits, payoff.misses, payoff.hits_per_call), (5, 0, Some(5.0)));
+}
+
+/// Names its keys, and expects them to be read so often.
+#[derive(Debug)]
+struct Named(&'static str, f64, Vec<&'static str>);
+
+#[async_trait::async_trait]
+impl KeySource for Named {
+    fn name(&self) -> &str {
+        self.0
+    }
+
+    async fn candidates(&self, _max: usize) -> cache_core::Result<Vec<Candidate>> {
+        Ok(self.2.iter().map(|key| Candidate::new(*key, self.1)).collect())
+    }
+}
+
+#[tokio::test]
+async fn hits_afterwards_are_told_by_plan_and_by_source_of_keys() {
+    let (cache, source) = (prices(), Arc::new(Fake::new().batches_of(4)));
+    let warmer = warmer(&cache, &source);
+    let sources: [Arc<dyn KeySource>; 2] = [
+        Arc::new(Named("hot", 9.0, vec!["AAPL", "IBM", "MSFT"])),
+        Arc::new(Named("guessed", 1.0, vec!["GOOG"])),
+    ];
+    let ranked = Plan::from_sources(&sources, Budget::keys(9)).await.unwrap().called("ranked");
+    let other = plan(["TSLA"]).called("other");
+    for plan in [&ranked, &other] {
+        warmer.watch(plan);
+        warmer.warm(plan, Mode::Due).await;
+    }
+    for key in ["AAPL", "AAPL", "IBM", "GOOG", "TSLA", "missing"] {
+        cache.get(key).await.unwrap();
+    }
+    // Another plan of this name: what came of the first one still counts.
+    warmer.watch(&ranked);
+    cache.get("MSFT").await.unwrap();
+    let stats = warmer.stats();
+    let payoff = &stats.payoffs["ranked"];
+    assert_eq!((payoff.all.hits, payoff.all.hits_per_call), (5, Some(5.0)));
+    let of = |source: &str| (payoff.sources[source].hits, payoff.sources[source].hits_per_call);
+    // A call of four keys, three of them its own.
+    assert_eq!((of("hot"), of("guessed")), ((4, Some(4.0 / 0.75)), (1, Some(1.0 / 0.25))));
+    assert_eq!(stats.payoffs["other"].all.hits, 1);
+    assert_eq!(stats.payoff.unwrap().hits, 6);
+    let told = stats.to_string();
+    assert!(told.contains("afterwards, keys of hot: 4 hits"), "{told}");
+    assert!(told.contains("hot: 3 keys, 3 loaded"), "{told}");
 }
 
 #[tokio::test]
