@@ -26,6 +26,9 @@ pub(crate) struct Arguments {
     /// Build a bug in, which is to be found
     #[arg(long)]
     pub(crate) defect: Option<String>,
+    /// What clients do most: `reads`, or `copies`, which are copies and warming against writes
+    #[arg(long)]
+    pub(crate) mix: Option<String>,
 }
 
 const EXAMPLES: &str = "\
@@ -34,6 +37,7 @@ Examples:
   cargo xtask sim --seed 22                   one seed, with all that happens in it
   cargo xtask sim --minutes 60                as many as an hour allows
   cargo xtask sim --seeds 100 --defect no-fence
+  cargo xtask sim --mix copies                copies and warming against writes
 
 Exit codes: 0 no answer was wrong, 1 one was; the seed is printed, and shows it again.";
 
@@ -59,8 +63,10 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitStatus> {
             command.arg(name).arg(number.to_string());
         }
     }
-    if let Some(defect) = &arguments.defect {
-        command.arg("--defect").arg(defect);
+    for (name, value) in [("--defect", &arguments.defect), ("--mix", &arguments.mix)] {
+        if let Some(value) = value {
+            command.arg(name).arg(value);
+        }
     }
     workspace::run(&mut command)
 }

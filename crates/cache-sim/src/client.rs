@@ -9,7 +9,7 @@ use crate::{
     broken::Defect,
     moment::{Moment, millis},
     oracle::{Answer, ChangeId, From, OperationId, Outcome, What},
-    plan::Plan,
+    plan::{Mix, Plan},
     process::Process,
     source::Value,
     world::World,
@@ -61,8 +61,11 @@ impl Client {
     async fn act(&mut self) {
         let plan = self.world().plan();
         let (inserts, clears, versions) = (plan.inserts, plan.clears, plan.versions);
-        let (tags, tiers) = (plan.tags, plan.tiers);
+        let (tags, tiers, mix) = (plan.tags, plan.tiers, plan.mix);
         let key = self.rng.random_range(0..plan.keys);
+        if mix == Mix::Copies {
+            return self.copy_or_write(key).await;
+        }
         match self.rng.random_range(0..100) {
             0..=39 => self.get_or_load(key).await,
             40..=41 if tiers > 1 => self.copy().await,
@@ -75,6 +78,20 @@ impl Client {
             76..=83 if versions => self.write_and_invalidate(key, What::RemoveBefore(0)).await,
             84..=87 => self.invalidate(key, What::Remove).await,
             88..=93 if tags => self.write_and_invalidate(key, What::Tag).await,
+            _ => self.write_and_invalidate(key, What::Remove).await,
+        }
+    }
+
+    /// What a client does that copies and warms against writes.
+    async fn copy_or_write(&mut self, key: u32) {
+        let versions = self.world().plan().versions;
+        match self.rng.random_range(0..100) {
+            0..=39 => self.copy().await,
+            40..=54 => self.warm().await,
+            55..=64 => self.get(key).await,
+            65..=69 => self.get_or_load(key).await,
+            70..=83 => self.write_and_insert(key).await,
+            84..=90 if versions => self.write_and_invalidate(key, What::RemoveBefore(0)).await,
             _ => self.write_and_invalidate(key, What::Remove).await,
         }
     }
@@ -155,6 +172,16 @@ impl Client {
             }
         }
         self.reload(&due).await;
+        self.count_copies(begin);
+    }
+
+    /// Notes that all keys were to be copied or warmed since `begin`.
+    fn count_copies(&self, begin: Moment) {
+        let keys = 0..self.world().plan().keys;
+        let contended = self.world().oracle(|oracle| {
+            keys.clone().filter(|key| oracle.was_changed_since(*key, begin)).count()
+        });
+        self.world().count_copies(u64::from(keys.end), contended as u64);
     }
 
     async fn reload(&mut self, keys: &[u32]) {
@@ -180,8 +207,7 @@ impl Client {
     /// Copies every key from the lower tiers to the first one.
     async fn copy(&mut self) {
         let names: Vec<String> = (0..self.world().plan().keys).map(name).collect();
-        self.begins(|| "copy_up".to_owned());
-        self.world().count_copies(names.len() as u64);
+        let begin = self.begins(|| "copy_up".to_owned());
         let copied = if self.world().plan().defect == Some(Defect::UncheckedCopy) {
             let process = Arc::clone(&self.process);
             self.limited(async move { copy_unchecked(&process, &names).await }).await
@@ -196,6 +222,7 @@ impl Client {
             Some(Err(error)) => format!("copy_up -> {error}"),
             None => "copy_up has nobody who waits for it".to_owned(),
         });
+        self.count_copies(begin);
     }
 
     fn loaded(&self, begin: Moment, key: u32, read: Result<Hit<u64>, LoadError<Failed>>) {

@@ -19,6 +19,6 @@ pub mod store;
 pub mod world;
 
 pub use broken::Defect;
-pub use plan::Plan;
+pub use plan::{Mix, Plan};
 pub use run::{Report, run};
 pub use world::Trace;

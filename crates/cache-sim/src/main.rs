@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use cache_sim::{Defect, Report, Trace, run};
+use cache_sim::{Defect, Mix, Plan, Report, Trace, run};
 use clap::Parser;
 use parking_lot::Mutex;
 
@@ -34,6 +34,32 @@ struct Arguments {
     /// Build a bug in, which is to be found
     #[arg(long, value_parser = defect)]
     defect: Option<Defect>,
+    /// What clients do most: `reads`, or `copies`, which are copies and warming against writes
+    #[arg(long, value_parser = mix, default_value = "reads")]
+    mix: Mix,
+}
+
+impl Arguments {
+    fn plan(&self, seed: u64) -> Plan {
+        Plan::of(seed, self.defect).with_mix(self.mix)
+    }
+
+    /// What shows a seed again, beside its number.
+    fn again(&self) -> String {
+        let mix = match self.mix {
+            Mix::Reads => String::new(),
+            mix => format!(" --mix {}", mix.name()),
+        };
+        let defect = self.defect.map_or_else(String::new, |defect| format!(" --defect {defect}"));
+        mix + &defect
+    }
+}
+
+fn mix(name: &str) -> Result<Mix, String> {
+    Mix::named(name).ok_or_else(|| {
+        let names: Vec<_> = Mix::ALL.into_iter().map(Mix::name).collect();
+        format!("there are {}", names.join(", "))
+    })
 }
 
 fn defect(name: &str) -> Result<Defect, String> {
@@ -46,14 +72,14 @@ fn defect(name: &str) -> Result<Defect, String> {
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     if let Some(seed) = arguments.seed {
-        return Ok(one(seed, arguments.defect));
+        return Ok(one(seed, arguments.plan(seed)));
     }
     many(&arguments)
 }
 
 /// One seed with its trace: the same text each time.
-fn one(seed: u64, defect: Option<Defect>) -> ExitCode {
-    let report = run(seed, defect, Trace::Kept);
+fn one(seed: u64, plan: Plan) -> ExitCode {
+    let report = run(plan, Trace::Kept);
     println!("seed {seed}\n{}\n\n{}", report.plan, report.trace);
     match report.wrong {
         Some(wrong) => {
@@ -73,6 +99,7 @@ struct Sum {
     seeds: u64,
     operations: u64,
     copies: u64,
+    contended: u64,
     faults: BTreeMap<&'static str, u64>,
     wrong: BTreeMap<u64, String>,
 }
@@ -82,6 +109,7 @@ impl Sum {
         self.seeds += 1;
         self.operations += report.operations;
         self.copies += report.copies;
+        self.contended += report.contended;
         for (kind, count) in report.faults {
             *self.faults.entry(kind).or_default() += count;
         }
@@ -109,7 +137,7 @@ fn many(arguments: &Arguments) -> Result<ExitCode> {
                     if seed >= end {
                         return;
                     }
-                    let report = run(seed, arguments.defect, Trace::Off);
+                    let report = run(arguments.plan(seed), Trace::Off);
                     found.fetch_or(report.wrong.is_some(), Ordering::Relaxed);
                     sum.lock().add(report);
                 }
@@ -119,13 +147,14 @@ fn many(arguments: &Arguments) -> Result<ExitCode> {
         }
         anyhow::Ok(())
     })?;
-    Ok(conclude(&sum.into_inner(), began.elapsed(), arguments.defect))
+    Ok(conclude(&sum.into_inner(), began.elapsed(), &arguments.again()))
 }
 
-fn conclude(sum: &Sum, took: Duration, defect: Option<Defect>) -> ExitCode {
+fn conclude(sum: &Sum, took: Duration, again: &str) -> ExitCode {
     println!("seeds          {:>12}", sum.seeds);
     println!("operations     {:>12}", sum.operations);
-    println!("keys copied    {:>12}", sum.copies);
+    println!("copied, warmed {:>12}", sum.copies);
+    println!("  under writes {:>12}", sum.contended);
     println!("time           {:>10.1} s", took.as_secs_f64());
     println!("faults injected:");
     for (kind, count) in &sum.faults {
@@ -133,8 +162,7 @@ fn conclude(sum: &Sum, took: Duration, defect: Option<Defect>) -> ExitCode {
     }
     println!("wrong answers  {:>12}", sum.wrong.len());
     for (seed, wrong) in &sum.wrong {
-        let with = defect.map_or_else(String::new, |defect| format!(" --defect {defect}"));
-        println!("\nseed {seed}: {wrong}\nto see it again: cargo xtask sim --seed {seed}{with}");
+        println!("\nseed {seed}: {wrong}\nto see it again: cargo xtask sim --seed {seed}{again}");
     }
     if sum.wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

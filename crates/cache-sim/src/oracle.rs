@@ -277,6 +277,16 @@ impl Oracle {
         }
     }
 
+    /// Whether a change of `key` was under way at any time since `since`.
+    #[must_use]
+    pub fn was_changed_since(&self, key: u32, since: Moment) -> bool {
+        self.changes.iter().rev().any(|change| {
+            let is_over = change.end.is_some_and(|(at, _)| at < since);
+            let concerns = change.key.is_none_or(|of| of == key);
+            concerns && change.what != What::Reload && !is_over
+        })
+    }
+
     /// A load begins.
     ///
     /// # Errors

@@ -80,6 +80,38 @@ pub struct Plan {
     pub guards: bool,
     /// Whether values have tags, by which they are invalidated now and then.
     pub tags: bool,
+    /// What clients do most.
+    pub mix: Mix,
+}
+
+/// What clients do most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mix {
+    /// They read, and do everything else now and then.
+    #[default]
+    Reads,
+    /// They copy and warm against each other's writes, of few keys, over two tiers.
+    Copies,
+}
+
+impl Mix {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Reads, Self::Copies];
+
+    /// Its name on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Reads => "reads",
+            Self::Copies => "copies",
+        }
+    }
+
+    /// The one of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mix| mix.name() == name)
+    }
 }
 
 /// Calls in a thousand that the network spoils, each in its way.
@@ -202,10 +234,31 @@ impl Plan {
             lease_ms: None,
             guards: rng.random_bool(0.5),
             tags: rng.random_bool(0.25),
+            mix: Mix::Reads,
         };
         plan.draw_faults(rng);
         plan.draw_links_between_nodes(rng);
         plan
+    }
+
+    /// The same, with clients that do most what `mix` says.
+    #[must_use]
+    pub fn with_mix(self, mix: Mix) -> Self {
+        match mix {
+            Mix::Reads => self,
+            // A short pause has a copy meet a write; without near tiers reads are of what is copied.
+            Mix::Copies => Self {
+                mix,
+                tiers: 2,
+                clients: 2 + self.clients,
+                operations: 2 * self.operations,
+                keys: self.keys.min(2),
+                near_ttl_ms: self.near_ttl_ms.filter(|_| self.seed.is_multiple_of(2)),
+                inserts: true,
+                think_ms: self.think_ms.min(6),
+                ..self
+            },
+        }
     }
 
     /// How nodes hear of each other. A longer life shows whether they do.
@@ -348,6 +401,9 @@ impl fmt::Display for Plan {
         write!(f, "clocks wrong by up to {} ms", self.skew_ms)?;
         if let Some(within) = self.crash_within {
             write!(f, "; processes killed within {within} writes")?;
+        }
+        if self.mix == Mix::Copies {
+            write!(f, "; clients copy and warm most")?;
         }
         if let Some(defect) = self.defect {
             write!(f, "; built with the defect {defect}")?;

@@ -7,7 +7,6 @@ use rand::Rng;
 use tokio::task::JoinSet;
 
 use crate::{
-    broken::Defect,
     client::Client,
     moment::millis,
     nemesis,
@@ -27,8 +26,10 @@ pub struct Report {
     pub plan: Plan,
     /// Operations of clients.
     pub operations: u64,
-    /// Keys that clients copied from a lower tier to the upper one, or tried to.
+    /// Keys that clients copied from a lower tier to the upper one, or warmed, or tried to.
     pub copies: u64,
+    /// Those of them that were changed at the same time.
+    pub contended: u64,
     /// Faults that were injected, by their kind.
     pub faults: BTreeMap<&'static str, u64>,
     /// What was wrong, with the history of the key.
@@ -37,20 +38,20 @@ pub struct Report {
     pub trace: String,
 }
 
-/// Runs one seed. The same one does the same, to the byte of its trace.
+/// Carries a plan out. The same one does the same, to the byte of its trace.
 ///
 /// # Panics
 ///
 /// When the runtime cannot be made.
 #[must_use]
-pub fn run(seed: u64, defect: Option<Defect>, trace: Trace) -> Report {
+pub fn run(plan: Plan, trace: Trace) -> Report {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime without input and output needs nothing from the system");
     runtime.block_on(async {
-        let world = World::new(Plan::of(seed, defect), trace);
+        let world = World::new(plan, trace);
         tokio::select! {
             biased;
             () = world.failure() => {}
@@ -63,6 +64,7 @@ pub fn run(seed: u64, defect: Option<Defect>, trace: Trace) -> Report {
             plan: world.plan().clone(),
             operations: world.operations(),
             copies: world.copies(),
+            contended: world.contended(),
             faults: world.faults(),
             wrong: world.wrong(),
             trace: world.trace(),

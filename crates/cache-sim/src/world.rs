@@ -36,6 +36,7 @@ pub struct World {
     calls: AtomicU64,
     operations: AtomicU64,
     copies: AtomicU64,
+    contended: AtomicU64,
     faults: Mutex<BTreeMap<&'static str, u64>>,
     trace: Option<Mutex<String>>,
     wrong: Mutex<Option<String>>,
@@ -85,6 +86,7 @@ impl World {
             calls: AtomicU64::new(0),
             operations: AtomicU64::new(0),
             copies: AtomicU64::new(0),
+            contended: AtomicU64::new(0),
             faults: Mutex::new(BTreeMap::new()),
             trace: (trace == Trace::Kept).then(Mutex::default),
             wrong: Mutex::new(None),
@@ -154,15 +156,23 @@ impl World {
         self.calls.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Notes that so many keys are to be copied from one tier to another.
-    pub fn count_copies(&self, keys: u64) {
+    /// Notes that so many keys were to be copied or warmed, and how many of them were changed
+    /// meanwhile.
+    pub fn count_copies(&self, keys: u64, contended: u64) {
         self.copies.fetch_add(keys, Ordering::Relaxed);
+        self.contended.fetch_add(contended, Ordering::Relaxed);
     }
 
-    /// How many keys were to be copied.
+    /// How many keys were to be copied or warmed.
     #[must_use]
     pub fn copies(&self) -> u64 {
         self.copies.load(Ordering::Relaxed)
+    }
+
+    /// How many of them were changed meanwhile.
+    #[must_use]
+    pub fn contended(&self) -> u64 {
+        self.contended.load(Ordering::Relaxed)
     }
 
     /// Counts an operation.

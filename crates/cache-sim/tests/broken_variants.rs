@@ -1,19 +1,24 @@
 //! What the simulation is worth: each of these bugs is found, and what it says names the key's
 //! history.
 
-use cache_sim::{Defect, Trace, run};
+use cache_sim::{Defect, Mix, Plan, Trace, run};
 
 /// Runs seeds until one finds the bug.
 fn is_found_within(seeds: u64, defect: Defect) {
+    is_found_in(Mix::Reads, seeds, defect);
+}
+
+fn is_found_in(mix: Mix, seeds: u64, defect: Defect) {
+    let plan = |seed| Plan::of(seed, Some(defect)).with_mix(mix);
     let found = (0..seeds).find_map(|seed| {
-        let wrong = run(seed, Some(defect), Trace::Off).wrong?;
+        let wrong = run(plan(seed), Trace::Off).wrong?;
         Some((seed, wrong))
     });
     let Some((seed, wrong)) = found else {
         panic!("{seeds} seeds have not found the defect {defect}");
     };
     assert!(wrong.contains("the history of k"), "seed {seed}: {wrong}");
-    let again = run(seed, Some(defect), Trace::Kept);
+    let again = run(plan(seed), Trace::Kept);
     assert_eq!(again.wrong, Some(wrong), "seed {seed} finds the same again");
     assert!(again.trace.contains("WRONG"), "seed {seed}");
 }
@@ -71,4 +76,5 @@ fn tags_that_are_read_after_the_load_are_found() {
 #[test]
 fn a_copy_without_a_check_of_versions_and_fences_is_found() {
     is_found_within(1_000, Defect::UncheckedCopy);
+    is_found_in(Mix::Copies, 10, Defect::UncheckedCopy);
 }
