@@ -1,11 +1,10 @@
 //! `warm`: values from a source into every tier, once or for as long as it runs.
 
 mod job;
+mod keys;
 mod origin;
 mod plan;
 mod watch;
-
-use std::path::PathBuf;
 
 use anyhow::Result;
 use cache_core::{Cache, Span, Ttl};
@@ -14,11 +13,14 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::Value;
 
 pub(crate) use self::origin::Origin;
-use self::origin::{Columns, Source};
+use self::{
+    keys::{Keys, Wanted},
+    origin::{Columns, Source},
+};
 use super::Context;
 use crate::{
     config::{Config, WarmConfig},
-    exit::{BadInput, Exit},
+    exit::Exit,
     output,
     wiring::Session,
 };
@@ -55,6 +57,8 @@ const READ_BACK_LEN: usize = 1_000;
   cache-cli warm --keys AAPL,MSFT --forced
   cache-cli warm --keys-file keys.txt --rate 500 --source https://quotes.example/{key}.json
   cache-cli warm --keys-file keys.txt --rate 500 --source https://quotes.example/{key}.json --resume
+  cache-cli warm --learned --max-keys 5000 --source https://quotes.example/{key}.json
+  cache-cli warm --query \"SELECT symbol AS key, reads AS hits FROM popular\" --source https://quotes.example/{key}.json
   cache-cli warm plan --keys-file keys.txt --source https://quotes.example/{key}.json
   cache-cli warm status --kind price
   cache-cli warm --watch --source https://quotes.example/{key}.json"
@@ -103,21 +107,8 @@ struct What {
     #[arg(long, value_name = "SOURCE")]
     source: Option<Origin>,
 
-    /// Warm the keys of a preset; `market` has 28 shares, index funds and crypto currencies
-    #[arg(long, value_enum, value_name = "NAME")]
-    preset: Option<Preset>,
-
-    /// Warm these keys, without their namespace
-    #[arg(long, value_name = "KEYS", value_delimiter = ',')]
-    keys: Vec<String>,
-
-    /// Warm the keys of a file, one a line
-    #[arg(long, value_name = "PATH")]
-    keys_file: Option<PathBuf>,
-
-    /// Warm the keys of an access log, the most read first: see `record on --plain-keys`
-    #[arg(long, value_name = "PATH")]
-    access_log: Option<PathBuf>,
+    #[command(flatten)]
+    wanted: Wanted,
 
     /// The kind of data and the namespace: price, technical, news, fundamentals, macro or other
     #[arg(long, value_name = "KIND")]
@@ -160,7 +151,7 @@ struct Chosen {
     config: Config,
     kind: DataKind,
     source: Source,
-    plan: Plan,
+    keys: Keys,
     ttl: Ttl,
     warmer: WarmerConfig,
 }
@@ -172,8 +163,9 @@ impl Warm {
             Some(Action::Status(status)) => return job::status(&status, context).await,
             None => {}
         }
-        let Chosen { config, kind, source, plan, ttl, warmer } = self.what.choose(context)?;
+        let Chosen { config, kind, source, keys, ttl, warmer } = self.what.choose(context)?;
         let session = Session::open(config).await?;
+        let plan = keys.plan(&session, kind).await?;
         let cache = session.cache_with(kind.namespace(), ttl)?;
         let warmer = Warmer::new(cache.clone(), source.into_shared(), warmer)?;
         let exit = if self.watch {
@@ -202,11 +194,11 @@ impl What {
         let config = context.config()?;
         let source = self.source(&config.warm)?;
         let kind = self.kind.or(config.warm.kind).unwrap_or(DataKind::Price);
-        let plan = self.plan(&config.warm, &source, kind)?;
+        let keys = self.wanted.keys(&config, &source, kind)?;
         let fresh = self.ttl.or(config.warm.ttl).map_or(source.ttl(kind), |ttl| ttl.0);
         let ttl = Ttl { fresh, stale: config.max_stale.0 }.validate()?;
         let warmer = self.warmer_config(&config);
-        Ok(Chosen { config, kind, source, plan, ttl, warmer })
+        Ok(Chosen { config, kind, source, keys, ttl, warmer })
     }
 
     fn source(&self, config: &WarmConfig) -> Result<Source> {
@@ -216,39 +208,6 @@ impl What {
             order: self.order_column.clone().or_else(|| config.order_column.clone()),
         };
         origin.open(columns, config)
-    }
-
-    /// The keys that the flags name, else those of the configuration, else what suits the source.
-    fn plan(&self, config: &WarmConfig, source: &Source, kind: DataKind) -> Result<Plan> {
-        let bad = |error: cache_core::Error| BadInput(error.to_string());
-        let by_flags = self.preset.is_some()
-            || !self.keys.is_empty()
-            || self.keys_file.is_some()
-            || self.access_log.is_some();
-        let (preset, keys) = match by_flags {
-            true => (self.preset, &self.keys),
-            false => (config.preset, &config.keys),
-        };
-        let mut plan = Plan::new(keys.iter().map(|key| key.trim())).map_err(bad)?;
-        if let Some(path) = &self.keys_file {
-            plan = plan.and(&Plan::from_file(path).map_err(bad)?).map_err(bad)?;
-        }
-        if let Some(path) = &self.access_log {
-            let read = Plan::from_access_log(path, kind.namespace()).map_err(bad)?;
-            plan = plan.and(&read).map_err(bad)?;
-        }
-        match preset {
-            Some(Preset::Market) => plan = plan.and(&Plan::market()).map_err(bad)?,
-            None if plan.is_empty() && !by_flags => plan = source.all_keys().map_err(bad)?,
-            None => {}
-        }
-        if plan.is_empty() {
-            return Err(BadInput(
-                "no key is named; see --keys, --keys-file, --access-log, --preset".into(),
-            )
-            .into());
-        }
-        Ok(plan)
     }
 
     fn warmer_config(&self, config: &Config) -> WarmerConfig {

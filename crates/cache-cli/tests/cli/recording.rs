@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, thread, time::Duration};
 
-use cache_core::{AccessLog, AccessLogConfig, Cache, KeyForm, Recording, SystemClock};
+use cache_core::{AccessLog, AccessLogConfig, Cache, SystemClock};
 
 use crate::support::{Home, text};
 
@@ -64,21 +64,7 @@ fn a_running_cache_is_recorded_while_the_switch_is_on_and_its_reads_are_simulate
 #[test]
 fn what_was_read_is_warmed() {
     let home = Home::new();
-    let config = AccessLogConfig {
-        sample: 1.0,
-        keys: KeyForm::Plain,
-        recording: Recording::Always,
-        ..AccessLogConfig::new(home.path("reads"))
-    };
-    let log = AccessLog::open(config, SystemClock::shared()).unwrap();
-    let cache: Cache<u64> = Cache::builder("price").access_log(log).build().unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    runtime.block_on(async {
-        for key in ["MSFT", "AAPL", "MSFT"] {
-            cache.get(key).await.unwrap();
-        }
-    });
-    drop(cache);
+    home.record_reads(&["MSFT", "AAPL", "MSFT"]);
     let (code, report) = home.json(["warm", "--access-log", "reads/access.log"]);
     assert_eq!((code, &report["planned"], &report["loaded"]), (0, &2.into(), &2.into()));
     let hashed = home.run(["warm", "--access-log", "none.log"]);

@@ -7,6 +7,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
+use cache_core::{AccessLog, AccessLogConfig, Cache, KeyForm, Recording, SystemClock};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -70,6 +71,26 @@ impl Home {
         let run = self.run(arguments.into_iter().chain(["--format", "json"]));
         let value = serde_json::from_str(&run.out).unwrap_or_else(|e| panic!("{e}: {run:?}"));
         (run.code, value)
+    }
+
+    /// Has a cache of prices read `keys`, and record that with the keys: in `reads/access.log`.
+    pub(crate) fn record_reads(&self, keys: &[&str]) {
+        let config = AccessLogConfig {
+            sample: 1.0,
+            keys: KeyForm::Plain,
+            recording: Recording::Always,
+            ..AccessLogConfig::new(self.path("reads"))
+        };
+        let log = AccessLog::open(config, SystemClock::shared()).unwrap();
+        let cache: Cache<u64> = Cache::builder("price").access_log(log).build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            for key in keys {
+                cache.get(key).await.unwrap();
+            }
+        });
+        // The log is written to its end with the last of its users.
+        drop(cache);
     }
 
     pub(crate) fn run_with_input(&self, arguments: &[&str], input: &[u8]) -> Run {

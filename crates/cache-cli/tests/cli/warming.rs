@@ -11,6 +11,12 @@ use std::{
 };
 
 use crate::support::{Home, Run};
+use cache_core::{
+    Cache, ReadTap, SystemClock, Tier,
+    testkit::{service_url, unique_name},
+};
+use cache_sqlite::SqliteTier;
+use cache_warmer::{Learner, LearnerConfig};
 use serde_json::{Value, json};
 
 #[test]
@@ -183,6 +189,14 @@ impl LongRun {
         what.iter().chain(more).copied().chain(["--format", "json"]).collect()
     }
 
+    /// The same over a PostgreSQL, in a schema of its own.
+    fn over_postgres(url: &str, schema: &str) -> Self {
+        let run = Self::new();
+        let config = format!("[postgres]\nurl = \"{url}\"\nschema = \"{schema}\"\n");
+        run.home.write("config/cache-cli/config.toml", &config);
+        run
+    }
+
     fn begin(&self, more: &[&str]) -> Child {
         self.home.command(self.arguments(more)).spawn().unwrap()
     }
@@ -235,7 +249,35 @@ fn a_run_that_was_interrupted_is_completed_by_resume_and_loads_nothing_twice() {
 #[cfg(unix)]
 #[test]
 fn a_leader_that_is_killed_is_replaced_and_no_key_is_loaded_more_than_twice() {
-    let run = LongRun::new();
+    leader_is_killed(&LongRun::new());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_leader_by_a_lease_of_postgres_is_replaced_too() {
+    let test = "a_leader_by_a_lease_of_postgres_is_replaced_too";
+    let Some(url) = service_url("DATABASE_URL", test) else { return };
+    let schema = unique_name("warm");
+    let run = LongRun::over_postgres(&url, &schema);
+    leader_is_killed(&run);
+    assert!(!run.home.data_file().exists(), "PostgreSQL is the bottom tier");
+    drop_schema(&url, &schema);
+}
+
+fn drop_schema(url: &str, schema: &str) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (client, connection) =
+            tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+        let connection = tokio::spawn(connection);
+        client.batch_execute(&format!("DROP SCHEMA \"{schema}\" CASCADE")).await.unwrap();
+        drop(client);
+        connection.await.unwrap().unwrap();
+    });
+}
+
+#[cfg(unix)]
+fn leader_is_killed(run: &LongRun) {
     let mut leader = run.begin(&[]);
     run.under_way(50);
     // It waits for the lease.
@@ -273,4 +315,64 @@ fn what_was_never_run_has_no_status_and_cannot_be_resumed_as_something_else() {
     home.run(["warm", "--keys", "AAPL"]).done();
     assert!(home.run(["warm", "status"]).done().out.contains("done; 1 of 1 keys"));
     home.run(["warm", "--keys", "AAPL,IBM", "--resume"]).refused(3, "cannot be resumed");
+}
+
+#[test]
+fn what_services_found_hot_is_warmed_with_what_a_file_names_by_rank() {
+    let home = Home::new();
+    home.run(["warm", "--learned"]).refused(2, "no source names a key");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        let clock = SystemClock::shared();
+        let durable = SqliteTier::open(home.data_file()).unwrap();
+        let tap = ReadTap::new(1.0).unwrap();
+        let cache: Cache<u64> = Cache::builder("price").read_tap(tap.clone()).build().unwrap();
+        let learner = Learner::new(LearnerConfig::default(), tap, clock).unwrap();
+        let learner = learner.keep_in(Arc::clone(&durable) as Arc<dyn Tier>, "price").unwrap();
+        for key in ["MSFT", "AAPL", "MSFT"] {
+            cache.get(key).await.unwrap();
+        }
+        learner.listen();
+        learner.save().await.unwrap();
+        durable.close().await.unwrap();
+    });
+    home.write("keys.txt", "IBM\t100000\nGOOG\n");
+    let more = ["--learned", "--keys-file", "keys.txt", "--max-keys", "3"];
+    let (code, plan) = home.json(["warm", "plan"].iter().chain(&more).copied());
+    assert_eq!((code, &plan["first"]), (0, &json!(["IBM", "MSFT", "AAPL"])));
+    let told = home.run(["warm", "plan"].iter().chain(&more)).done().out;
+    assert!(told.contains("learned: 2 planned of 2 named"), "{told}");
+    let (code, report) = home.json(["warm"].iter().chain(&more).copied());
+    assert_eq!((code, &report["loaded"]), (0, &json!(3)));
+    assert_eq!(report["sources"]["learned"]["loaded"], 2);
+}
+
+#[test]
+fn what_is_usually_read_at_a_time_is_warmed_for_it() {
+    let home = Home::new();
+    home.record_reads(&["AAPL"]);
+    let log = ["warm", "--access-log", "reads/access.log", "--ahead"];
+    // Tomorrow at this time, even when the next half hour has just begun.
+    let ways = ["1d", "1410m"].map(|ahead| home.run(log.iter().chain(&[ahead])).code);
+    assert!(ways.contains(&0), "{ways:?}");
+    assert_eq!(home.run(["get", "price:AAPL"]).code, 0);
+    home.run(log.iter().chain(&["12h"])).refused(2, "no source names a key");
+    home.run(log.iter().chain(&["1d", "--zone", "Nowhere"])).refused(2, "no time zone");
+}
+
+#[test]
+fn the_keys_of_a_query_are_warmed() {
+    let Some(url) = service_url("DATABASE_URL", "the_keys_of_a_query_are_warmed") else { return };
+    let home = Home::new();
+    let query = "SELECT * FROM (VALUES ('AAPL', 1), ('MSFT', 9)) AS popular (key, hits)";
+    home.run(["warm", "--query", query]).refused(2, "--query-url");
+    let asked = ["warm", "--query", query, "--query-url", &url];
+    let (code, report) = home.json(asked);
+    assert_eq!((code, &report["loaded"]), (0, &json!(2)));
+    let asked = ["warm", "plan", "--query", query, "--query-url", &url, "--max-keys", "1"];
+    let told = home.run(asked).done().out;
+    assert!(told.contains("MSFT") && !told.contains("AAPL"), "{told}");
+    let bad = ["warm", "--query", "SELECT nonsense", "--query-url", &url];
+    let told = home.run(bad).err;
+    assert!(told.contains("nonsense") && !told.contains("panicked"), "{told}");
 }

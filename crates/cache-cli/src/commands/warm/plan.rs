@@ -36,8 +36,9 @@ struct Forecast {
 
 /// Looks at the tiers, and changes nothing.
 pub(super) async fn run(chosen: Chosen, context: &Context) -> Result<Exit> {
-    let Chosen { config, kind, source, plan, ttl, warmer } = chosen;
+    let Chosen { config, kind, source, keys, ttl, warmer } = chosen;
     let session = Session::open(config).await?;
+    let plan = keys.plan(&session, kind).await?;
     let namespace = Namespace::new(kind.namespace())?;
     let now = session.clock.now();
     let lead = warmer.lead(ttl.fresh);
