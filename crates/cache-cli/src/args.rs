@@ -78,7 +78,7 @@ impl Settings {
 
 /// Every text is taken: whoever connects says what is wrong with it, without its password.
 #[expect(clippy::unnecessary_wraps, reason = "clap asks for a result")]
-fn server_url(text: &str) -> Result<ServerUrl, Infallible> {
+pub(crate) fn server_url(text: &str) -> Result<ServerUrl, Infallible> {
     Ok(ServerUrl::new(text))
 }
 

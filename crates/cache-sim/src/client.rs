@@ -61,9 +61,9 @@ impl Client {
     async fn act(&mut self) {
         let plan = self.world().plan();
         let (inserts, clears, versions) = (plan.inserts, plan.clears, plan.versions);
-        let (tags, tiers) = (plan.tags, plan.tiers);
+        let (tags, tiers, mix) = (plan.tags, plan.tiers, plan.mix);
         let key = self.rng.random_range(0..plan.keys);
-        if plan.mix == Mix::Copies {
+        if mix == Mix::Copies {
             return self.copy_or_write(key).await;
         }
         match self.rng.random_range(0..100) {

@@ -13,6 +13,7 @@ use clap::Args;
 
 use super::{Preset, origin::Source};
 use crate::{
+    args::server_url,
     config::{Config, WarmConfig},
     exit::BadInput,
     output,
@@ -60,7 +61,7 @@ pub(super) struct Wanted {
     query: Option<String>,
 
     /// The database of the query [default: that of the bottom tier]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = server_url)]
     query_url: Option<ServerUrl>,
 
     /// Rank the keys by expected hits x load cost / size, and warm so many at most
