@@ -29,6 +29,10 @@ pub struct PostgresReport {
     pub connections_max: u64,
     /// What the entries take on the disk, with indexes, in bytes.
     pub table_bytes: u64,
+    /// Of these, what the rows lie in: without indexes, and without values that lie out of line.
+    pub heap_bytes: u64,
+    /// How long a row is there on average, as the server's statistics have it; 0: it has none yet.
+    pub row_bytes: u64,
     /// Rows of entries and tombstones, as the server's statistics have it.
     pub live_rows: u64,
     /// Rows that were replaced or deleted, and not yet vacuumed.
@@ -67,6 +71,10 @@ const SQL: &str = "\
             AS connections, \
         current_setting('max_connections')::bigint AS connections_max, \
         pg_total_relation_size('entries'::regclass) AS table_bytes, \
+        pg_relation_size('entries'::regclass) AS heap_bytes, \
+        COALESCE((SELECT sum(s.avg_width) FROM pg_stats AS s \
+            WHERE s.schemaname = current_schema() AND s.tablename = 'entries'), 0)::bigint \
+            AS row_bytes, \
         COALESCE(pg_stat_get_live_tuples('entries'::regclass), 0) AS live_rows, \
         COALESCE(pg_stat_get_dead_tuples('entries'::regclass), 0) AS dead_rows";
 
@@ -89,6 +97,10 @@ struct Row {
     #[diesel(sql_type = BigInt)]
     table_bytes: i64,
     #[diesel(sql_type = BigInt)]
+    heap_bytes: i64,
+    #[diesel(sql_type = BigInt)]
+    row_bytes: i64,
+    #[diesel(sql_type = BigInt)]
     live_rows: i64,
     #[diesel(sql_type = BigInt)]
     dead_rows: i64,
@@ -105,6 +117,8 @@ impl From<Row> for PostgresReport {
             connections: row.connections.unsigned_abs(),
             connections_max: row.connections_max.unsigned_abs(),
             table_bytes: row.table_bytes.unsigned_abs(),
+            heap_bytes: row.heap_bytes.unsigned_abs(),
+            row_bytes: row.row_bytes.unsigned_abs(),
             live_rows: row.live_rows.unsigned_abs(),
             dead_rows: row.dead_rows.unsigned_abs(),
         }

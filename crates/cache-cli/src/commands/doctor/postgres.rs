@@ -8,6 +8,15 @@ use super::check::Check;
 /// Dead rows below this many are nothing to speak of, whatever their share.
 const DEAD_ROWS_MIN: u64 = 10_000;
 
+/// So much free room is nothing to speak of.
+const FREE_BYTES_MIN: u64 = 128 << 20;
+
+/// What a row takes in its page beside its columns.
+const ROW_HEAD: u64 = 28;
+
+/// Up to which part of them pages are filled, in percent: as the migration has it.
+const FILLFACTOR: u64 = 80;
+
 pub(super) fn judge(report: &PostgresReport, config: &PostgresConfig) -> Vec<Check> {
     vec![
         // The tier connects to no version that is too old, and to no schema that is too new.
@@ -71,7 +80,26 @@ fn table(report: &PostgresReport, config: &PostgresConfig) -> Check {
         );
         return Check::advice("table", found, change);
     }
+    let free = free_bytes(report);
+    if free > FREE_BYTES_MIN.max(report.heap_bytes / 2) {
+        let (free, schema) = (ByteSize::bytes(free >> 20 << 20), &config.schema);
+        let change = format!(
+            "nothing, if as much is to come again: about {free} lie free in it for new rows. `VACUUM \
+             FULL {schema}.entries` gives them back, and stops everybody for that time"
+        );
+        return Check::advice("table", found, change);
+    }
     Check::ok("table", found)
+}
+
+/// About how much of the rows' pages is free, beyond what they leave free for updates.
+fn free_bytes(report: &PostgresReport) -> u64 {
+    if report.row_bytes == 0 {
+        return 0;
+    }
+    let rows = report.live_rows + report.dead_rows;
+    let used = rows.saturating_mul(report.row_bytes + ROW_HEAD) / FILLFACTOR * 100;
+    report.heap_bytes.saturating_sub(used)
 }
 
 #[cfg(test)]
@@ -97,5 +125,13 @@ mod tests {
         assert_eq!(worst(|r| r.fsync = "off".to_owned()), Some(Verdict::Advice));
         assert_eq!(worst(|r| r.connections = 95), Some(Verdict::Advice));
         assert_eq!(worst(|r| r.dead_rows = 20_000), Some(Verdict::Advice));
+        let table = |r: &mut PostgresReport| {
+            (r.heap_bytes, r.row_bytes, r.live_rows) = (1 << 30, 500, 1_000_000);
+        };
+        assert_eq!(worst(table), None, "rows fill most of it");
+        let emptied = |r: &mut PostgresReport| {
+            (r.heap_bytes, r.row_bytes, r.live_rows) = (1 << 30, 500, 1_000);
+        };
+        assert_eq!(worst(emptied), Some(Verdict::Advice));
     }
 }

@@ -91,10 +91,9 @@ impl Default for Compression {
 ///
 /// Compressed bytes that cannot be trusted are a miss, and counted as such: nothing is allocated
 /// for a length above the tier's limit, nor for more than 255 times the bytes that are there.
-/// `docs/concepts/compression.md` has the figures.
+/// `docs/concepts/compression.md` says which to choose.
 ///
-/// It works on the caller's task. A payload of 16 MiB takes some ten milliseconds there, as its
-/// codec does.
+/// It works on the caller's task, as the codec does, and takes it for as long.
 ///
 /// # Examples
 ///
