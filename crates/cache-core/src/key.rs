@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Borrow,
+    cell::RefCell,
     fmt,
     hash::{Hash, Hasher},
     sync::Arc,
@@ -20,6 +21,11 @@ pub const NAMESPACE_LEN_MAX: usize = 64;
 
 /// The character between namespace and text in an encoded key; it is escaped in a namespace.
 const SEPARATOR: char = ':';
+
+thread_local! {
+    /// Where a key is put together, so that making one allocates once.
+    static ENCODING: RefCell<String> = const { RefCell::new(String::new()) };
+}
 
 /// A set of keys that belong together: one typed cache, one tenant, one kind of data.
 ///
@@ -122,13 +128,16 @@ impl Key {
     /// a control character.
     pub fn new(namespace: &Namespace, text: &str) -> Result<Self> {
         Self::check(text)?;
-        let mut encoded = String::with_capacity(namespace.0.len() + 1 + text.len());
-        encoded.push_str(&namespace.0);
-        encoded.push(SEPARATOR);
-        encoded.push_str(text);
+        let encoded = ENCODING.with_borrow_mut(|encoding| {
+            encoding.clear();
+            encoding.push_str(&namespace.0);
+            encoding.push(SEPARATOR);
+            encoding.push_str(text);
+            Arc::from(encoding.as_str())
+        });
         let text_at = u16::try_from(namespace.0.len() + 1)
             .expect("an escaped namespace is at most three times NAMESPACE_LEN_MAX");
-        Ok(Self { encoded: encoded.into(), text_at })
+        Ok(Self { encoded, text_at })
     }
 
     /// Whether `text` can be a key, for who needs none of it.
@@ -210,9 +219,7 @@ fn check(what: &str, name: &str, len_max: usize) -> Result<()> {
         format!("the {what} is empty")
     } else if name.len() > len_max {
         format!("the {what} is {} bytes long, and at most {len_max} are allowed", name.len())
-    } else if is_plain(name) {
-        return Ok(());
-    } else if let Some(at) = name.find(char::is_control) {
+    } else if let Some(at) = control_character(name) {
         format!("the {what} holds a control character at byte {at}")
     } else {
         return Ok(());
@@ -221,9 +228,11 @@ fn check(what: &str, name: &str, len_max: usize) -> Result<()> {
         .hint("use a short printable text, or a hash of the long one"))
 }
 
-/// Whether all of it is printable ASCII, as nearly all names are: that is told without decoding it.
-fn is_plain(name: &str) -> bool {
-    name.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+/// Where the first control character is.
+fn control_character(name: &str) -> Option<usize> {
+    // Nearly all keys are plain, which their bytes tell without being decoded.
+    let is_plain = |byte: u8| matches!(byte, b' '..=b'~');
+    if name.bytes().all(is_plain) { None } else { name.find(char::is_control) }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! One level of a cache: the trait that every backend and every wrapper implements.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -305,32 +305,37 @@ pub fn check_batch(len: usize) -> Result<()> {
         .hint("split it"))
 }
 
+/// Hands calls on as they are: an async function would box their futures a second time.
+macro_rules! handed_on {
+    ($($name:ident($argument:ty) -> $answer:ty;)+) => {$(
+        fn $name<'tier, 'argument, 'call>(
+            &'tier self,
+            argument: &'argument $argument,
+        ) -> Pin<Box<dyn Future<Output = Result<$answer>> + Send + 'call>>
+        where
+            'tier: 'call,
+            'argument: 'call,
+            Self: 'call,
+        {
+            (**self).$name(argument)
+        }
+    )+};
+}
+
 /// A shared tier is a tier.
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl<T: Tier + ?Sized> Tier for Arc<T> {
+    handed_on! {
+        get(Key) -> Lookup;
+        get_many([Key]) -> Vec<Lookup>;
+        put_many([Put]) -> Vec<PutOutcome>;
+        remove_many([Removal]) -> ();
+        clear(Namespace) -> ();
+    }
+
     fn info(&self) -> &TierInfo {
         (**self).info()
-    }
-
-    async fn get(&self, key: &Key) -> Result<Lookup> {
-        (**self).get(key).await
-    }
-
-    async fn get_many(&self, keys: &[Key]) -> Result<Vec<Lookup>> {
-        (**self).get_many(keys).await
-    }
-
-    async fn put_many(&self, puts: &[Put]) -> Result<Vec<PutOutcome>> {
-        (**self).put_many(puts).await
-    }
-
-    async fn remove_many(&self, removals: &[Removal]) -> Result<()> {
-        (**self).remove_many(removals).await
-    }
-
-    async fn clear(&self, namespace: &Namespace) -> Result<()> {
-        (**self).clear(namespace).await
     }
 
     async fn ping(&self) -> Result<()> {

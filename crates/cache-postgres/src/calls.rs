@@ -14,7 +14,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{connection::closed, listener::Listener, single::to_its_end, store::Store};
+use crate::{connection::closed, ending::to_its_end, listener::Listener, store::Store};
 
 /// Calls that may wait at the same time. More is a sign that nothing comes back.
 const CALLS_MAX: u32 = 1 << 16;
@@ -44,8 +44,7 @@ impl Calls {
         }
     }
 
-    /// Runs a call as a task of its own: when the caller is dropped it comes to its end, and its
-    /// connection goes back without an answer pending on it.
+    /// Carries a call out [to its end](to_its_end), whether or not its caller waits for it.
     pub(crate) async fn detached<T, F>(
         &self,
         operation: &str,

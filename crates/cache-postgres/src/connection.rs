@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bb8::QueueStrategy;
 use cache_core::{Error, ErrorKind, Result};
 use diesel::result::{ConnectionError, Error as DieselError, QueryResult};
 use diesel_async::{
@@ -67,6 +68,8 @@ impl Connections {
             .max_size(config.pool_size)
             // Not reached: the setup has its own time limits, and so has a caller that waits.
             .connection_timeout(config.connect_timeout.0 + GRACE)
+            // The one that was used last: what the server knows of it is still at hand there.
+            .queue_strategy(QueueStrategy::Lifo)
             // Whoever calls next tries again, and at once: a back-off would delay the recovery.
             .retry_connection(false)
             .build_unchecked(manager(Arc::clone(&setup), Arc::clone(&failures)));

@@ -106,9 +106,9 @@
 //! # Cancel safety
 //!
 //! A connection whose caller left would still be busy with the caller's statement, and let the
-//! next one wait behind it. So every call runs as a task of its own, or of all calls that travel
-//! with it: when a caller's future is dropped, a read is finished for nobody, and a write is
-//! finished, or not begun when it had not travelled yet.
+//! next one wait behind it. So when a caller's future is dropped, a task goes on with what it had
+//! begun, and other callers that travel with it notice nothing: a read is finished for nobody, and
+//! a write is finished, or not begun when it had not travelled yet.
 //!
 //! # When the server is slow or gone
 //!
@@ -122,6 +122,7 @@ mod address;
 mod calls;
 mod config;
 mod connection;
+mod ending;
 mod error;
 mod evictor;
 mod inspect;

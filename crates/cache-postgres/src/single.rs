@@ -2,27 +2,14 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use cache_core::{
-    Carry, Error, ErrorKind, Gather, Key, Limits, Lookup, Put, PutOutcome, Removal, Result,
-};
+use cache_core::{Carry, Gather, Key, Limits, Lookup, Put, PutOutcome, Removal, Result};
 
-use crate::store::Store;
+use crate::{ending::to_its_end, store::Store};
 
 /// The calls of one statement: more of them gain nothing, and have its time limit in common. For
 /// the same reason it ends after some bytes, which a read can only expect.
 const fn limits(carriers: usize) -> Limits {
     Limits { carriers, calls: 256, bytes: 2 << 20 }
-}
-
-/// Runs a call as a task of its own: when whoever waits for it is dropped it comes to its end, and
-/// its connection goes back without an answer pending on it.
-pub(crate) async fn to_its_end<T: Send + 'static>(
-    call: impl Future<Output = Result<T>> + Send + 'static,
-) -> Result<T> {
-    tokio::spawn(call).await.unwrap_or_else(|e| {
-        let kind = if e.is_panic() { ErrorKind::Internal } else { ErrorKind::Closed };
-        Err(Error::new(kind, "the call was ended").caused_by(e))
-    })
 }
 
 /// Lookups of one key.

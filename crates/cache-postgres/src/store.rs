@@ -33,6 +33,8 @@ pub(crate) struct Store {
     pub(crate) sweep_batch: u32,
     /// The length of the records that were read lately, in bytes.
     pub(crate) record_len: AtomicUsize,
+    /// Of keys in a batch.
+    pub(crate) hasher: ahash::RandomState,
     /// Whether changes are told in the log.
     pub(crate) tell: bool,
     pub(crate) log_retention: Duration,
@@ -62,8 +64,8 @@ impl Store {
         self.note_lengths(rows.iter().filter_map(|(.., record)| record.as_deref()));
 
         let mut floors: HashMap<Vec<u8>, u64> = HashMap::new();
-        let mut records: HashMap<Vec<u8>, (u64, Option<Bytes>)> =
-            HashMap::with_capacity(rows.len());
+        let mut records: HashMap<Vec<u8>, (u64, Option<Bytes>), _> =
+            HashMap::with_capacity_and_hasher(rows.len(), self.hasher.clone());
         for (is_floor, name, mark, record) in rows {
             if is_floor {
                 floors.insert(name, mark_of(mark));

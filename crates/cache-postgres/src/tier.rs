@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    hash::BuildHasher,
     sync::{Arc, atomic::AtomicUsize},
 };
 
@@ -92,6 +93,7 @@ impl PostgresTier {
             let part = usize::try_from(bytes_max.as_u64() / 16).unwrap_or(usize::MAX);
             payload_len_max.min(part)
         });
+        let seed = std::hash::RandomState::new().hash_one(&*config.name);
         let store = Arc::new(Store {
             connections: Connections::new(config)?,
             clock,
@@ -99,6 +101,7 @@ impl PostgresTier {
             payload_len_max,
             sweep_batch: config.sweep_batch,
             record_len: AtomicUsize::new(0),
+            hasher: ahash::RandomState::with_seed(seed as usize),
             tell: config.log == PostgresLogging::On,
             log_retention: config.log_retention.0,
             log_len_max: config.log_len_max,

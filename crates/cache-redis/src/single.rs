@@ -33,7 +33,8 @@ pub(crate) struct Reads {
 impl Reads {
     pub(crate) fn gather(store: Arc<Store>) -> Gather<Self> {
         let record_len = AtomicUsize::new(wire::HEADER_LEN);
-        Gather::new(Self { store, record_len, hasher: ahash::RandomState::new() }, READS)
+        let hasher = ahash::RandomState::with_seed(rand::random::<u32>() as usize);
+        Gather::new(Self { store, record_len, hasher }, READS)
     }
 
     /// Moves the expected length a quarter of the way to that of what was found.

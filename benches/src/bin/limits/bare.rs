@@ -1,5 +1,7 @@
 //! The clients that users have without a cache, set up as their documents say.
 
+use std::{sync::Arc, time::Duration};
+
 use anyhow::{Context, Result};
 use bb8_redis::{
     RedisConnectionManager, bb8,
@@ -15,14 +17,13 @@ use diesel::{
 use diesel_async::{
     AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection,
     pooled_connection::{
-        AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod,
-        bb8::Pool as DieselPool,
+        AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod, bb8::Pool as DieselPool,
     },
 };
 use futures::FutureExt;
 use tokio::sync::Semaphore;
 
-use crate::{Setting, ours};
+use crate::{Setting, callers::closed_loop, ours, turns::Figures};
 
 /// How long an entry lives in Redis, in milliseconds, where it is set with a time.
 const PX: u64 = 3_600_000;
@@ -68,24 +69,54 @@ pub(crate) async fn fill_redis(setting: &Setting, keys: &[String]) -> Result<()>
     Ok(())
 }
 
-pub(crate) async fn get(mut connection: MultiplexedConnection, key: &str) -> Result<()> {
-    check(connection.get::<_, Vec<u8>>(key).await?.len())
+/// GETs of `callers` that share a connection.
+pub(crate) async fn gets(
+    connection: &MultiplexedConnection,
+    keys: &Arc<[String]>,
+    callers: usize,
+    lasting: Duration,
+) -> Result<Figures> {
+    let (connection, keys) = (connection.clone(), Arc::clone(keys));
+    closed_loop(callers, keys.len(), lasting, move |i| {
+        let (mut connection, keys) = (connection.clone(), Arc::clone(&keys));
+        async move { check(connection.get::<_, Vec<u8>>(&keys[i]).await?.len()) }
+    })
+    .await
 }
 
-pub(crate) async fn get_many(
-    mut connection: MultiplexedConnection,
-    keys: &[String],
-) -> Result<()> {
+pub(crate) async fn get_many(mut connection: MultiplexedConnection, keys: &[String]) -> Result<()> {
     let found: Vec<Vec<u8>> = connection.mget(keys).await?;
     found.iter().try_for_each(|value| check(value.len()))
 }
 
-pub(crate) async fn get_checked_out(pool: &RedisPool, key: &str) -> Result<()> {
-    check(pool.get().await?.get::<_, Vec<u8>>(key).await?.len())
+/// GETs of `callers`, each of which checks a connection out.
+pub(crate) async fn checked_out_gets(
+    pool: &RedisPool,
+    keys: &Arc<[String]>,
+    callers: usize,
+    lasting: Duration,
+) -> Result<Figures> {
+    let (pool, keys) = (pool.clone(), Arc::clone(keys));
+    closed_loop(callers, keys.len(), lasting, move |i| {
+        let (pool, keys) = (pool.clone(), Arc::clone(&keys));
+        async move { check(pool.get().await?.get::<_, Vec<u8>>(&keys[i]).await?.len()) }
+    })
+    .await
 }
 
-pub(crate) async fn set_checked_out(pool: &RedisPool, key: &str, value: &[u8]) -> Result<()> {
-    Ok(pool.get().await?.pset_ex::<_, _, ()>(key, value, PX).await?)
+/// SETs of `callers`, each of which checks a connection out.
+pub(crate) async fn checked_out_sets(
+    pool: &RedisPool,
+    keys: &Arc<[String]>,
+    callers: usize,
+    lasting: Duration,
+) -> Result<Figures> {
+    let (pool, keys, value) = (pool.clone(), Arc::clone(keys), ours::value());
+    closed_loop(callers, keys.len(), lasting, move |i| {
+        let (pool, keys, value) = (pool.clone(), Arc::clone(&keys), value.clone());
+        async move { Ok(pool.get().await?.pset_ex::<_, _, ()>(&keys[i], &*value, PX).await?) }
+    })
+    .await
 }
 
 fn check(len: usize) -> Result<()> {
@@ -164,7 +195,38 @@ impl PostgresPool {
         Ok(())
     }
 
-    pub(crate) async fn find(&self, key: &str) -> Result<()> {
+    /// Reads of `callers` by primary key.
+    pub(crate) async fn finds(
+        self: &Arc<Self>,
+        keys: &Arc<[String]>,
+        callers: usize,
+        lasting: Duration,
+    ) -> Result<Figures> {
+        let (pool, keys) = (Arc::clone(self), Arc::clone(keys));
+        closed_loop(callers, keys.len(), lasting, move |i| {
+            let (pool, keys) = (Arc::clone(&pool), Arc::clone(&keys));
+            async move { pool.find(&keys[i]).await }
+        })
+        .await
+    }
+
+    /// Upserts of `callers`.
+    pub(crate) async fn upserts(
+        self: &Arc<Self>,
+        keys: &Arc<[String]>,
+        callers: usize,
+        statement: Statement,
+        lasting: Duration,
+    ) -> Result<Figures> {
+        let (pool, keys, value) = (Arc::clone(self), Arc::clone(keys), ours::value());
+        closed_loop(callers, keys.len(), lasting, move |i| {
+            let (pool, keys, value) = (Arc::clone(&pool), Arc::clone(&keys), value.clone());
+            async move { pool.upsert(&keys[i], &value, statement).await }
+        })
+        .await
+    }
+
+    async fn find(&self, key: &str) -> Result<()> {
         let _slot = self.slots.acquire().await?;
         let mut connection = self.pool.get().await?;
         let found = limits_plain::table.find(key).select(limits_plain::value);
@@ -184,20 +246,27 @@ impl PostgresPool {
         Ok(())
     }
 
-    pub(crate) async fn upsert(&self, key: &str, value: &[u8]) -> Result<()> {
+    async fn upsert(&self, key: &str, value: &[u8], statement: Statement) -> Result<()> {
         let _slot = self.slots.acquire().await?;
         let mut connection = self.pool.get().await?;
-        upsert(&mut connection, key, value).await
+        match statement {
+            Statement::Built => upsert(&mut connection, key, value).await,
+            Statement::Prepared => {
+                let upsert = Upsert { key: key.to_owned(), value: value.to_vec() };
+                upsert.execute(&mut connection).await?;
+                Ok(())
+            }
+        }
     }
+}
 
-    /// The same by a statement that is prepared once: diesel prepares an upsert anew at each call.
-    pub(crate) async fn upsert_prepared(&self, key: &str, value: &[u8]) -> Result<()> {
-        let _slot = self.slots.acquire().await?;
-        let mut connection = self.pool.get().await?;
-        let upsert = Upsert { key: key.to_owned(), value: value.to_vec() };
-        upsert.execute(&mut connection).await?;
-        Ok(())
-    }
+/// How an upsert is told to the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Statement {
+    /// As diesel builds it, and prepares it anew at each call.
+    Built,
+    /// A text that is prepared once a connection.
+    Prepared,
 }
 
 /// What a user of diesel writes.

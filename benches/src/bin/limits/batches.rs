@@ -31,41 +31,34 @@ fn batch(keys: &[String], i: usize) -> &[String] {
 }
 
 pub(crate) async fn rows(setting: &Setting) -> Result<Vec<Row>> {
-    let keys: Arc<[String]> = ours::keys(KEYS).into();
     let ours = Ours::open(setting).await?;
-    bare::fill_redis(setting, &keys).await?;
-    let mut rows = through_redis(setting, &ours, &keys).await?;
-    rows.extend(through_the_stack(setting, &ours).await?);
-    Ok(rows)
+    through_the_stack(setting, &ours).await
 }
 
-async fn through_redis(setting: &Setting, ours: &Ours, keys: &Arc<[String]>) -> Result<Vec<Row>> {
-    let cache = ours.over("batches", ours.redis.clone())?;
-    ours::fill(&cache, keys).await?;
+/// Through Redis alone, which has all `keys`.
+pub(crate) async fn many_keys(
+    setting: &Setting,
+    cache: &Cache<Bytes>,
+    keys: &Arc<[String]>,
+) -> Result<Vec<Row>> {
     let connection = bare::redis_connection(setting).await?;
 
     let mut question = Question::new(setting);
-    let many = |callers| {
-        let (cache, keys) = (&cache, keys);
-        move |lasting| {
-            let (cache, keys) = (cache.clone(), Arc::clone(keys));
-            closed_loop(callers, BATCHES, lasting, move |i| {
-                let (cache, keys) = (cache.clone(), Arc::clone(&keys));
-                async move { read(&cache, batch(&keys, i)).await }
-            })
-        }
+    let many = |callers, lasting| {
+        let (cache, keys) = (cache.clone(), Arc::clone(keys));
+        closed_loop(callers, BATCHES, lasting, move |i| {
+            let (cache, keys) = (cache.clone(), Arc::clone(&keys));
+            async move { read(&cache, batch(&keys, i)).await }
+        })
     };
-    let bare = |callers| {
-        let (connection, keys) = (&connection, keys);
-        move |lasting| {
-            let (connection, keys) = (connection.clone(), Arc::clone(keys));
-            closed_loop(callers, BATCHES, lasting, move |i| {
-                let (connection, keys) = (connection.clone(), Arc::clone(&keys));
-                async move { bare::get_many(connection, batch(&keys, i)).await }
-            })
-        }
+    let bare = |callers, lasting| {
+        let (connection, keys) = (connection.clone(), Arc::clone(keys));
+        closed_loop(callers, BATCHES, lasting, move |i| {
+            let (connection, keys) = (connection.clone(), Arc::clone(&keys));
+            async move { bare::get_many(connection, batch(&keys, i)).await }
+        })
     };
-    question.subject("get_many", many(1));
+    question.subject("get_many", |lasting| many(1, lasting));
     question.subject("100 gets", |lasting| {
         let (cache, keys) = (cache.clone(), Arc::clone(keys));
         closed_loop(1, BATCHES, lasting, move |i| {
@@ -78,9 +71,9 @@ async fn through_redis(setting: &Setting, ours: &Ours, keys: &Arc<[String]>) -> 
             }
         })
     });
-    question.subject("MGET by redis-rs", bare(1));
-    question.subject("get_many, 4 callers", many(4));
-    question.subject("MGET by redis-rs, 4 callers", bare(4));
+    question.subject("MGET by redis-rs", |lasting| bare(1, lasting));
+    question.subject("get_many, 4 callers", |lasting| many(4, lasting));
+    question.subject("MGET by redis-rs, 4 callers", |lasting| bare(4, lasting));
 
     let key = Figure::MicrosOfEach(PARTS);
     let name = |what: &str| format!("get_many of 100 through Redis, a key: {what}");
@@ -95,9 +88,7 @@ async fn through_redis(setting: &Setting, ours: &Ours, keys: &Arc<[String]>) -> 
         Wanted::new(name("of a bare MGET, 4 callers"), key, "get_many, 4 callers")
             .beside("MGET by redis-rs, 4 callers"),
     );
-    let rows = question.answer().await?;
-    cache.clear().await?;
-    Ok(rows)
+    question.answer().await
 }
 
 /// The whole stack: near, Redis, PostgreSQL.

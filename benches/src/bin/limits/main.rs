@@ -22,6 +22,7 @@ use cache_benches::{
     comparison::{Comparison, Row},
     loopback::is_loopback,
 };
+use cache_core::Span;
 use clap::Parser;
 
 use self::{programs::Programs, turns::Pace};
@@ -36,9 +37,15 @@ struct Arguments {
     /// Only the rows whose name has this in it
     #[arg(default_value = "")]
     filter: String,
-    /// Fewer and shorter turns: for orientation
+    /// Two short turns: for orientation
     #[arg(long)]
     quick: bool,
+    /// How many turns each subject has
+    #[arg(long, value_name = "NUMBER", default_value_t = 7)]
+    repeats: usize,
+    /// How long a turn lasts
+    #[arg(long, value_name = "SPAN", default_value = "400ms")]
+    turn: Span,
     /// Where the rows go
     #[arg(long, value_name = "PATH")]
     rows: PathBuf,
@@ -60,15 +67,23 @@ struct Setting {
     programs: Programs,
 }
 
+impl Setting {
+    /// Whether a row may be asked for whose name begins with one of `begins`.
+    fn asks_about(&self, begins: &[&str]) -> bool {
+        let filter = self.filter.as_str();
+        begins.iter().any(|begin| filter.starts_with(begin) || begin.contains(filter))
+    }
+}
+
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let (redis_url, postgres_url) = (address("REDIS_URL")?, address("DATABASE_URL")?);
     let pace = if arguments.quick {
         Pace { repeats: 2, turn: Duration::from_millis(200) }
     } else {
-        Pace { repeats: 7, turn: Duration::from_millis(400) }
+        Pace { repeats: arguments.repeats, turn: arguments.turn.0 }
     };
-    let context = Setting {
+    let setting = Setting {
         filter: arguments.filter,
         pace,
         redis_url,
@@ -77,19 +92,31 @@ fn main() -> Result<()> {
     };
     // What a user gets from `#[tokio::main]`.
     let runtime = tokio::runtime::Runtime::new().context("threads cannot be started")?;
-    let rows = runtime.block_on(measure(&context))?;
+    let rows = runtime.block_on(measure(&setting))?;
     let json = serde_json::to_vec_pretty(&Comparison { rows })?;
     std::fs::write(&arguments.rows, json)
         .with_context(|| format!("cannot write {}", arguments.rows.display()))
 }
 
-async fn measure(context: &Setting) -> Result<Vec<Row>> {
-    let mut rows = near::rows(context).await?;
-    rows.extend(allocations::rows(context)?);
-    rows.extend(redis::rows(context).await?);
-    rows.extend(postgres::rows(context).await?);
-    rows.extend(batches::rows(context).await?);
-    rows.extend(seed::rows(context).await?);
+async fn measure(setting: &Setting) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    // What a filter leaves out is not prepared either.
+    if setting.asks_about(&["near hit"]) {
+        rows.extend(near::rows(setting).await?);
+        rows.extend(allocations::rows(setting)?);
+    }
+    if setting.asks_about(&["L1 ", "get_many of 100 through Redis"]) {
+        rows.extend(redis::rows(setting).await?);
+    }
+    if setting.asks_about(&["L2 "]) {
+        rows.extend(postgres::rows(setting).await?);
+    }
+    if setting.asks_about(&["get_many of 100 through the stack"]) {
+        rows.extend(batches::rows(setting).await?);
+    }
+    if setting.asks_about(&["seed system"]) {
+        rows.extend(seed::rows(setting).await?);
+    }
     Ok(rows)
 }
 

@@ -1,6 +1,9 @@
 //! A hit in this process, beside bare maps.
 
-use std::{hint::black_box, time::{Duration, Instant}};
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 use bytes::Bytes;
@@ -42,13 +45,13 @@ async fn of_keys(setting: &Setting, count: usize) -> Result<Vec<Row>> {
     let mut question = Question::new(setting);
     let keys = &keys;
     question.subject("get", |lasting| {
-        reads(keys, lasting, |key| cache.get(key).now_or_never().is_some_and(|hit| matches!(hit, Ok(Some(_)))))
+        reads(keys, lasting, |key| {
+            cache.get(key).now_or_never().is_some_and(|hit| matches!(hit, Ok(Some(_))))
+        })
     });
     question.subject("moka", |lasting| reads(keys, lasting, |key| moka.get(key).is_some()));
     question.subject("peek", |lasting| reads(keys, lasting, |key| cache.peek(key).is_some()));
-    question.subject("quick_cache", |lasting| {
-        reads(keys, lasting, |key| quick.get(key).is_some())
-    });
+    question.subject("quick_cache", |lasting| reads(keys, lasting, |key| quick.get(key).is_some()));
     let name = |what: &str| format!("near hit, {count} keys: {what}");
     question.row(Wanted::new(name("get"), Figure::Nanos, "get").beside("moka").at_most(1.3));
     question.row(Wanted::new(name("peek"), Figure::Nanos, "peek").beside("moka").at_most(1.3));

@@ -2,13 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use cache_core::{BATCH_LEN_MAX, Builder, Cache, Raw, SystemClock, Tier};
+use cache_core::{BATCH_LEN_MAX, Builder, Cache, Namespace, Raw, SystemClock, Tier};
 use cache_postgres::{PostgresConfig, PostgresTier};
 use cache_redis::{RedisConfig, RedisTier};
 
-use crate::Setting;
+use crate::{Setting, callers::closed_loop, turns::Figures};
 
 /// So many keys are read, of which no client remembers anything.
 pub(crate) const KEYS: usize = 100_000;
@@ -38,7 +38,8 @@ impl Ours {
     pub(crate) async fn open(setting: &Setting) -> Result<Self> {
         let clock = SystemClock::shared();
         Ok(Self {
-            redis: RedisTier::connect(&RedisConfig::new(&*setting.redis_url), clock.clone()).await?,
+            redis: RedisTier::connect(&RedisConfig::new(&*setting.redis_url), clock.clone())
+                .await?,
             postgres: PostgresTier::connect(&PostgresConfig::new(&*setting.postgres_url), clock)
                 .await?,
             prefix: format!("limits-{:08x}", rand::random::<u32>()),
@@ -64,9 +65,62 @@ pub(crate) async fn fill(cache: &Cache<Bytes>, keys: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// Gets of `callers`.
+pub(crate) async fn reads(
+    cache: &Cache<Bytes>,
+    keys: &Arc<[String]>,
+    callers: usize,
+    lasting: Duration,
+) -> Result<Figures> {
+    let (cache, keys) = (cache.clone(), Arc::clone(keys));
+    closed_loop(callers, keys.len(), lasting, move |i| {
+        let (cache, keys) = (cache.clone(), Arc::clone(&keys));
+        async move { read(&cache, &keys[i]).await }
+    })
+    .await
+}
+
+/// Inserts of `callers`.
+pub(crate) async fn inserts(
+    cache: &Cache<Bytes>,
+    keys: &Arc<[String]>,
+    callers: usize,
+    lasting: Duration,
+) -> Result<Figures> {
+    let (cache, keys, value) = (cache.clone(), Arc::clone(keys), value());
+    closed_loop(callers, keys.len(), lasting, move |i| {
+        let (cache, keys, value) = (cache.clone(), Arc::clone(&keys), value.clone());
+        async move {
+            cache.insert(&keys[i], value).await?;
+            Ok(())
+        }
+    })
+    .await
+}
+
+/// Lookups of `callers` in a tier without anything around it.
+pub(crate) async fn lookups(
+    tier: Arc<dyn Tier>,
+    namespace: &Namespace,
+    keys: &Arc<[String]>,
+    callers: usize,
+    lasting: Duration,
+) -> Result<Figures> {
+    let (namespace, keys) = (namespace.clone(), Arc::clone(keys));
+    closed_loop(callers, keys.len(), lasting, move |i| {
+        let (tier, key) = (Arc::clone(&tier), namespace.key(&keys[i]));
+        async move {
+            let found = tier.get(&key?).await?;
+            ensure!(found.entry.is_some(), "a key is gone");
+            Ok(())
+        }
+    })
+    .await
+}
+
 /// Reads one key that is there.
 pub(crate) async fn read(cache: &Cache<Bytes>, key: &str) -> Result<()> {
     let hit = cache.get(key).await?.with_context(|| format!("{key} is gone"))?;
-    anyhow::ensure!(hit.len() == VALUE_LEN, "{key} has another value");
+    ensure!(hit.len() == VALUE_LEN, "{key} has another value");
     Ok(())
 }

@@ -6,12 +6,13 @@ use std::sync::{
 };
 
 use anyhow::Result;
+use bytes::Bytes;
 use cache_benches::comparison::Row;
-use cache_core::{Namespace, Tier};
+use cache_core::{Cache, Namespace};
 
 use crate::{
     Setting, bare,
-    bare::{Commit, PostgresPool},
+    bare::{Commit, PostgresPool, Statement},
     callers::closed_loop,
     ours::{self, KEYS, Ours},
     programs::{fill_pgbench, pgbench},
@@ -26,8 +27,10 @@ pub(crate) async fn rows(setting: &Setting) -> Result<Vec<Row>> {
     let pool = Arc::new(bare::postgres_pool(setting, Commit::Waits).await?);
     pool.fill(&keys).await?;
     fill_pgbench(setting).await?;
-    let mut rows = reads(setting, &ours, &pool, &keys).await?;
-    rows.extend(inserts(setting, &ours, &pool, &keys).await?);
+    let cache = ours.over("postgres", ours.postgres.clone())?;
+    ours::fill(&cache, &keys).await?;
+    let mut rows = reads(setting, &ours, &cache, &pool, &keys).await?;
+    rows.extend(inserts(setting, &cache, &pool, &keys).await?);
     rows.extend(loads(setting, &ours).await?);
     Ok(rows)
 }
@@ -35,63 +38,31 @@ pub(crate) async fn rows(setting: &Setting) -> Result<Vec<Row>> {
 async fn reads(
     setting: &Setting,
     ours: &Ours,
+    cache: &Cache<Bytes>,
     pool: &Arc<PostgresPool>,
     keys: &Arc<[String]>,
 ) -> Result<Vec<Row>> {
-    let cache = ours.over("postgres-reads", ours.postgres.clone())?;
-    ours::fill(&cache, keys).await?;
     let namespace: Namespace = cache.namespace().clone();
 
     let mut question = Question::new(setting);
-    let cached = |callers| {
-        let (cache, keys) = (&cache, keys);
-        move |lasting| {
-            let (cache, keys) = (cache.clone(), Arc::clone(keys));
-            closed_loop(callers, KEYS, lasting, move |i| {
-                let (cache, keys) = (cache.clone(), Arc::clone(&keys));
-                async move { ours::read(&cache, &keys[i]).await }
-            })
-        }
-    };
-    let tier = |callers| {
-        let (tier, namespace, keys) = (&ours.postgres, &namespace, keys);
-        move |lasting| {
-            let (tier, namespace, keys) = (Arc::clone(tier), namespace.clone(), Arc::clone(keys));
-            closed_loop(callers, KEYS, lasting, move |i| {
-                let (tier, key) = (Arc::clone(&tier), namespace.key(&keys[i]));
-                async move {
-                    let found = tier.get(&key?).await?;
-                    anyhow::ensure!(found.entry.is_some(), "a key is gone");
-                    Ok(())
-                }
-            })
-        }
-    };
-    let bare = |callers| {
-        move |lasting| {
-            let (pool, keys) = (Arc::clone(pool), Arc::clone(keys));
-            closed_loop(callers, KEYS, lasting, move |i| {
-                let (pool, keys) = (Arc::clone(&pool), Arc::clone(&keys));
-                async move { pool.find(&keys[i]).await }
-            })
-        }
-    };
-    question.subject("cache", cached(1));
-    question.subject("diesel-async", bare(1));
-    question.subject("tier", tier(1));
-    question.subject("cache, 1,000", cached(MANY));
+    let tier = || Arc::clone(&ours.postgres);
+    question.subject("cache", |lasting| ours::reads(cache, keys, 1, lasting));
+    question.subject("diesel-async", |lasting| pool.finds(keys, 1, lasting));
+    question.subject("tier", |lasting| ours::lookups(tier(), &namespace, keys, 1, lasting));
+    question.subject("cache, 1,000", |lasting| ours::reads(cache, keys, MANY, lasting));
     question.subject("pgbench -c 8", |_| pgbench(setting, 8));
-    question.subject("tier, 1,000", tier(MANY));
-    question.subject("diesel-async, a checkout each", bare(MANY));
+    question
+        .subject("tier, 1,000", |lasting| ours::lookups(tier(), &namespace, keys, MANY, lasting));
+    question.subject("diesel-async, a checkout each", |lasting| pool.finds(keys, MANY, lasting));
     question.subject("pgbench -c 1", |_| pgbench(setting, 1));
 
     let one = |what: &str| format!("L2 hit, 1 caller: {what}");
     let many = |what: &str| format!("L2 hit, 1,000 callers: {what}");
-    question.row(
-        Wanted::new(one("get"), Figure::Micros, "cache").beside("diesel-async").at_most(1.25),
-    );
+    question
+        .row(Wanted::new(one("get"), Figure::Micros, "cache").beside("diesel-async").at_most(1.25));
     question.row(Wanted::new(one("the tier alone"), Figure::Micros, "tier").beside("diesel-async"));
-    question.row(Wanted::new(one("get of pgbench"), Figure::Micros, "cache").beside("pgbench -c 1"));
+    question
+        .row(Wanted::new(one("get of pgbench"), Figure::Micros, "cache").beside("pgbench -c 1"));
     let get = |what, reference| {
         Wanted::new(many(what), Figure::PerSecond, "cache, 1,000").beside(reference)
     };
@@ -117,37 +88,16 @@ async fn reads(
 
 async fn inserts(
     setting: &Setting,
-    ours: &Ours,
+    cache: &Cache<Bytes>,
     pool: &Arc<PostgresPool>,
     keys: &Arc<[String]>,
 ) -> Result<Vec<Row>> {
-    let cache = ours.over("postgres-writes", ours.postgres.clone())?;
-    ours::fill(&cache, keys).await?;
-
     let mut question = Question::new(setting);
-    question.subject("cache", |lasting| {
-        let (cache, keys) = (cache.clone(), Arc::clone(keys));
-        closed_loop(MANY, KEYS, lasting, move |i| {
-            let (cache, keys) = (cache.clone(), Arc::clone(&keys));
-            async move {
-                cache.insert(&keys[i], ours::value()).await?;
-                Ok(())
-            }
-        })
-    });
-    question.subject("diesel's upsert", |lasting| {
-        let (pool, keys) = (Arc::clone(pool), Arc::clone(keys));
-        closed_loop(MANY, KEYS, lasting, move |i| {
-            let (pool, keys) = (Arc::clone(&pool), Arc::clone(&keys));
-            async move { pool.upsert(&keys[i], &ours::value()).await }
-        })
-    });
+    question.subject("cache", |lasting| ours::inserts(cache, keys, MANY, lasting));
+    question
+        .subject("diesel's upsert", |lasting| pool.upserts(keys, MANY, Statement::Built, lasting));
     question.subject("a prepared upsert", |lasting| {
-        let (pool, keys) = (Arc::clone(pool), Arc::clone(keys));
-        closed_loop(MANY, KEYS, lasting, move |i| {
-            let (pool, keys) = (Arc::clone(&pool), Arc::clone(&keys));
-            async move { pool.upsert_prepared(&keys[i], &ours::value()).await }
-        })
+        pool.upserts(keys, MANY, Statement::Prepared, lasting)
     });
     let insert = |what, reference| {
         let name = format!("L2 insert, 1,000 callers: {what}");

@@ -53,9 +53,13 @@ pub(crate) async fn redis_benchmark(
 ///
 /// It cannot be started, or fails.
 pub(crate) async fn fill_pgbench(setting: &Setting) -> Result<()> {
-    said(Command::new(&setting.programs.postgres).args(["-i", "-q", "-s", "1"]).arg(&setting.postgres_url))
-        .await
-        .map(drop)
+    said(
+        Command::new(&setting.programs.postgres)
+            .args(["-i", "-q", "-s", "1"])
+            .arg(&setting.postgres_url),
+    )
+    .await
+    .map(drop)
 }
 
 /// `pgbench -S`: reads of one row by primary key, prepared. A second: it takes nothing shorter.

@@ -1,17 +1,18 @@
 //! Reads and writes through Redis.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use anyhow::Result;
 use bb8_redis::redis;
+use bytes::Bytes;
 use cache_benches::comparison::Row;
-use cache_core::{Namespace, SystemClock, Tier};
+use cache_core::{Cache, Namespace, SystemClock, Tier};
 use cache_redis::{RedisConfig, RedisTier};
 
 use crate::{
     Setting, bare,
     bare::Check,
-    callers::closed_loop,
+    batches::many_keys,
     ours::{self, KEYS, Ours},
     programs::redis_benchmark,
     turns::{Figure, Question, Wanted},
@@ -22,83 +23,50 @@ const MANY: usize = 1_000;
 pub(crate) async fn rows(setting: &Setting) -> Result<Vec<Row>> {
     let keys: Arc<[String]> = ours::keys(KEYS).into();
     let ours = Ours::open(setting).await?;
+    let cache = ours.over("redis", ours.redis.clone())?;
+    ours::fill(&cache, &keys).await?;
     bare::fill_redis(setting, &keys).await?;
-    let mut rows = reads(setting, &ours, &keys).await?;
-    rows.extend(over_a_socket(setting, &keys).await?);
-    rows.extend(writes(setting, &ours, &keys).await?);
+    let mut rows = reads(setting, &ours, &cache, &keys).await?;
+    rows.extend(over_a_socket(setting, &ours, &keys).await?);
+    rows.extend(many_keys(setting, &cache, &keys).await?);
+    rows.extend(writes(setting, &cache, &keys).await?);
+    cache.clear().await?;
     Ok(rows)
 }
 
-async fn reads(setting: &Setting, ours: &Ours, keys: &Arc<[String]>) -> Result<Vec<Row>> {
-    let cache = ours.over("redis-reads", ours.redis.clone())?;
-    ours::fill(&cache, keys).await?;
+async fn reads(
+    setting: &Setting,
+    ours: &Ours,
+    cache: &Cache<Bytes>,
+    keys: &Arc<[String]>,
+) -> Result<Vec<Row>> {
     let namespace: Namespace = cache.namespace().clone();
     let connection = bare::redis_connection(setting).await?;
     let pool = bare::redis_pool(setting, 10, Check::Ping).await?;
     let unchecked = bare::redis_pool(setting, 10, Check::None).await?;
 
     let mut question = Question::new(setting);
-    let cached = |callers| {
-        let (cache, keys) = (&cache, keys);
-        move |lasting| {
-            let (cache, keys) = (cache.clone(), Arc::clone(keys));
-            closed_loop(callers, KEYS, lasting, move |i| {
-                let (cache, keys) = (cache.clone(), Arc::clone(&keys));
-                async move { ours::read(&cache, &keys[i]).await }
-            })
-        }
-    };
-    let tier = |callers| {
-        let (tier, namespace, keys) = (&ours.redis, &namespace, keys);
-        move |lasting| {
-            let (tier, namespace, keys) = (Arc::clone(tier), namespace.clone(), Arc::clone(keys));
-            closed_loop(callers, KEYS, lasting, move |i| {
-                let (tier, key) = (Arc::clone(&tier), namespace.key(&keys[i]));
-                async move {
-                    let found = tier.get(&key?).await?;
-                    anyhow::ensure!(found.entry.is_some(), "a key is gone");
-                    Ok(())
-                }
-            })
-        }
-    };
-    let multiplexed = |callers| {
-        let (connection, keys) = (&connection, keys);
-        move |lasting| {
-            let (connection, keys) = (connection.clone(), Arc::clone(keys));
-            closed_loop(callers, KEYS, lasting, move |i| {
-                let (connection, keys) = (connection.clone(), Arc::clone(&keys));
-                async move { bare::get(connection, &keys[i]).await }
-            })
-        }
-    };
-    let checked_out = |pool: &bare::RedisPool| {
-        let (pool, keys) = (pool.clone(), Arc::clone(keys));
-        move |lasting| {
-            let (pool, keys) = (pool.clone(), Arc::clone(&keys));
-            closed_loop(MANY, KEYS, lasting, move |i| {
-                let (pool, keys) = (pool.clone(), Arc::clone(&keys));
-                async move { bare::get_checked_out(&pool, &keys[i]).await }
-            })
-        }
-    };
-    question.subject("cache", cached(1));
-    question.subject("redis-rs", multiplexed(1));
-    question.subject("tier", tier(1));
-    question.subject("cache, 1,000", cached(MANY));
-    question.subject("redis-benchmark -P 64", |lasting| redis_benchmark(setting, "get", 64, lasting));
-    question.subject("tier, 1,000", tier(MANY));
-    question.subject("bb8-redis", checked_out(&pool));
-    question.subject("bb8-redis without PING", checked_out(&unchecked));
-    question.subject("redis-rs, 1,000", multiplexed(MANY));
-    question.subject("redis-benchmark -P 16", |lasting| redis_benchmark(setting, "get", 16, lasting));
+    let tier = || Arc::clone(&ours.redis);
+    question.subject("cache", |lasting| ours::reads(cache, keys, 1, lasting));
+    question.subject("redis-rs", |lasting| bare::gets(&connection, keys, 1, lasting));
+    question.subject("tier", |lasting| ours::lookups(tier(), &namespace, keys, 1, lasting));
+    question.subject("cache, 1,000", |lasting| ours::reads(cache, keys, MANY, lasting));
+    question
+        .subject("redis-benchmark -P 64", |lasting| redis_benchmark(setting, "get", 64, lasting));
+    question
+        .subject("tier, 1,000", |lasting| ours::lookups(tier(), &namespace, keys, MANY, lasting));
+    question.subject("bb8-redis", |lasting| bare::checked_out_gets(&pool, keys, MANY, lasting));
+    question.subject("bb8-redis without PING", |lasting| {
+        bare::checked_out_gets(&unchecked, keys, MANY, lasting)
+    });
+    question.subject("redis-rs, 1,000", |lasting| bare::gets(&connection, keys, MANY, lasting));
+    question
+        .subject("redis-benchmark -P 16", |lasting| redis_benchmark(setting, "get", 16, lasting));
     question.subject("redis-benchmark", |lasting| redis_benchmark(setting, "get", 1, lasting));
 
     let one = |what: &str| format!("L1 hit, 1 caller: {what}");
     let many = |what: &str| format!("L1 hit, 1,000 callers: {what}");
-    question.row(
-        Wanted::new(one("get"), Figure::Micros, "cache").beside("redis-rs").at_most(1.15),
-    );
+    question.row(Wanted::new(one("get"), Figure::Micros, "cache").beside("redis-rs").at_most(1.15));
     question.row(Wanted::new(one("the tier alone"), Figure::Micros, "tier").beside("redis-rs"));
     let get = |what, reference| {
         Wanted::new(many(what), Figure::PerSecond, "cache, 1,000").beside(reference)
@@ -119,13 +87,11 @@ async fn reads(setting: &Setting, ours: &Ours, keys: &Arc<[String]>) -> Result<V
             .noted("of the mean"),
     );
     question.row(Wanted::new(many("p99"), Figure::P99, "cache, 1,000").beside("redis-rs, 1,000"));
-    let rows = question.answer().await?;
-    cache.clear().await?;
-    Ok(rows)
+    question.answer().await
 }
 
 /// The same over a Unix socket, where the server has one.
-async fn over_a_socket(setting: &Setting, keys: &Arc<[String]>) -> Result<Vec<Row>> {
+async fn over_a_socket(setting: &Setting, ours: &Ours, keys: &Arc<[String]>) -> Result<Vec<Row>> {
     let name = "L1 hit, 1 caller: get over a Unix socket";
     let mut connection = bare::redis_connection(setting).await?;
     let config: Vec<String> =
@@ -136,65 +102,34 @@ async fn over_a_socket(setting: &Setting, keys: &Arc<[String]>) -> Result<Vec<Ro
     };
     let url = format!("redis+unix://{path}");
     let tier = RedisTier::connect(&RedisConfig::new(&*url), SystemClock::shared()).await?;
-    let here = Ours::open(setting).await?;
-    let cache = here.over("redis-socket", tier.clone())?;
-    ours::fill(&cache, keys).await?;
-    let connection =
-        redis::Client::open(&*url)?.get_multiplexed_async_connection().await?;
+    let cache = ours.over("redis", tier.clone())?;
+    let connection = redis::Client::open(&*url)?.get_multiplexed_async_connection().await?;
 
     let mut question = Question::new(setting);
-    question.subject("cache", |lasting| {
-        let (cache, keys) = (cache.clone(), Arc::clone(keys));
-        closed_loop(1, KEYS, lasting, move |i| {
-            let (cache, keys) = (cache.clone(), Arc::clone(&keys));
-            async move { ours::read(&cache, &keys[i]).await }
-        })
-    });
+    question.subject("cache", |lasting| ours::reads(&cache, keys, 1, lasting));
     question.subject("redis-rs over the same socket", |lasting| {
-        let (connection, keys) = (connection.clone(), Arc::clone(keys));
-        closed_loop(1, KEYS, lasting, move |i| {
-            let (connection, keys) = (connection.clone(), Arc::clone(&keys));
-            async move { bare::get(connection, &keys[i]).await }
-        })
+        bare::gets(&connection, keys, 1, lasting)
     });
-    question.row(
-        Wanted::new(name, Figure::Micros, "cache").beside("redis-rs over the same socket"),
-    );
+    question
+        .row(Wanted::new(name, Figure::Micros, "cache").beside("redis-rs over the same socket"));
     let rows = question.answer().await?;
-    cache.clear().await?;
     tier.close().await?;
     Ok(rows)
 }
 
-async fn writes(setting: &Setting, ours: &Ours, keys: &Arc<[String]>) -> Result<Vec<Row>> {
-    let cache = ours.over("redis-writes", ours.redis.clone())?;
+async fn writes(setting: &Setting, cache: &Cache<Bytes>, keys: &Arc<[String]>) -> Result<Vec<Row>> {
     let pool = bare::redis_pool(setting, 10, Check::Ping).await?;
     let unchecked = bare::redis_pool(setting, 10, Check::None).await?;
 
     let mut question = Question::new(setting);
-    question.subject("cache", |lasting| {
-        let (cache, keys) = (cache.clone(), Arc::clone(keys));
-        closed_loop(MANY, KEYS, lasting, move |i| {
-            let (cache, keys) = (cache.clone(), Arc::clone(&keys));
-            async move {
-                cache.insert(&keys[i], ours::value()).await?;
-                Ok(())
-            }
-        })
+    question.subject("cache", |lasting| ours::inserts(cache, keys, MANY, lasting));
+    question.subject("bb8-redis", |lasting| bare::checked_out_sets(&pool, keys, MANY, lasting));
+    question.subject("bb8-redis without PING", |lasting| {
+        bare::checked_out_sets(&unchecked, keys, MANY, lasting)
     });
-    let set = |pool: &bare::RedisPool| {
-        let (pool, keys) = (pool.clone(), Arc::clone(keys));
-        move |lasting: Duration| {
-            let (pool, keys) = (pool.clone(), Arc::clone(&keys));
-            closed_loop(MANY, KEYS, lasting, move |i| {
-                let (pool, keys) = (pool.clone(), Arc::clone(&keys));
-                async move { bare::set_checked_out(&pool, &keys[i], &ours::value()).await }
-            })
-        }
-    };
-    question.subject("bb8-redis", set(&pool));
-    question.subject("bb8-redis without PING", set(&unchecked));
-    question.subject("redis-benchmark SET -P 64", |lasting| redis_benchmark(setting, "set", 64, lasting));
+    question.subject("redis-benchmark SET -P 64", |lasting| {
+        redis_benchmark(setting, "set", 64, lasting)
+    });
     let insert = |what, reference| {
         let name = format!("L1 insert, 1,000 callers: {what}");
         Wanted::new(name, Figure::PerSecond, "cache").beside(reference)
@@ -202,7 +137,5 @@ async fn writes(setting: &Setting, ours: &Ours, keys: &Arc<[String]>) -> Result<
     question.row(insert("of a SET PX by a checkout each", "bb8-redis").at_least(4.0));
     question.row(insert("of a checkout without PING", "bb8-redis without PING"));
     question.row(insert("of the server's limit", "redis-benchmark SET -P 64"));
-    let rows = question.answer().await?;
-    cache.clear().await?;
-    Ok(rows)
+    question.answer().await
 }

@@ -10,7 +10,7 @@ use cache_core::Cache;
 use crate::{
     Setting, bare,
     bare::{Check, RedisPool},
-    callers::{Random, closed_loop},
+    callers::closed_loop,
     ours::Ours,
     turns::{Figure, Figures, Question, Wanted},
 };
@@ -91,10 +91,7 @@ impl Values {
                 question.row(near_row);
             }
         }
-        let rows = question.answer().await?;
-        redis.clear().await?;
-        near.clear().await?;
-        Ok(rows)
+        question.answer().await
     }
 
     async fn ours(

@@ -132,11 +132,12 @@ impl<V: Send + Sync + 'static> Shared<V> {
             Some(stack) => {
                 let unknown = Unknown::default();
                 let read = |entry: &Entry| self.read(entry, course, Some(&seen), &unknown);
-                let mut found = stack.find(key, read).await;
+                // Boxed here and below: two middling allocations are much cheaper than a large one.
+                let mut found = Box::pin(stack.find(key, read)).await;
                 let tags = unknown.take();
                 if !tags.is_empty() {
-                    self.tags.learn(&tags).await;
-                    found = stack.find(key, read).await;
+                    Box::pin(self.tags.learn(&tags)).await;
+                    found = Box::pin(stack.find(key, read)).await;
                 }
                 match found {
                     Ok(found) => (Some(found), Ok(())),

@@ -108,12 +108,17 @@ impl<C: Carry> Gather<C> {
         };
         match answered {
             Ok(answered) => answered.await.unwrap_or_else(|_| Err(shut_down())),
-            Err(ask) => {
-                // Whoever waits by then is carried on, even when this call fails or is dropped.
-                let _turn = Turn(&self.0);
-                self.0.carry.carry(vec![ask]).await?.pop().ok_or_else(unanswered)
-            }
+            // Boxed, as this is a large future that each call which waits would pay for, too.
+            Err(ask) => Box::pin(self.0.carry_alone(ask)).await,
         }
+    }
+}
+
+impl<C: Carry> Shared<C> {
+    async fn carry_alone(self: &Arc<Self>, ask: C::Ask) -> Result<C::Answer> {
+        // Whoever waits by then is carried on, even when this call fails or is dropped.
+        let _turn = Turn(self);
+        self.carry.carry(vec![ask]).await?.pop().ok_or_else(unanswered)
     }
 }
 

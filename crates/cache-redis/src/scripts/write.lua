@@ -69,7 +69,7 @@ local NONE = '\0\0\0\0\0\0\0\0'
 local answers, marks, told, reserved = {}, {}, 0, false
 for i = 1, changes do
   local at = first + (i - 1) * FIELDS
-  local kind, n, life = ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 4])
+  local kind, n, life = ARGV[at + 1], tonumber(ARGV[at + 2]), ARGV[at + 4]
   local head, tail = ARGV[at + 5], ARGV[at + 6]
   local key = KEYS[LOG_KEYS + namespaces + i]
 
@@ -89,7 +89,7 @@ for i = 1, changes do
       -- The fence of what is replaced must be remembered as long as it would have been.
       local left = redis.call('PTTL', key)
       left = left < 0 and retention or math.min(left, retention)
-      life = math.max(life, left)
+      life = string.format('%.0f', math.max(tonumber(life), left))
       retain_until = tonumber(ARGV[3]) + left
     end
     mark = seen
@@ -119,7 +119,7 @@ for i = 1, changes do
       marks[told] = fence
     end
     local record = head .. fence .. struct.pack('>I2', sum_of(fence)) .. tail
-    redis.call('SET', key, record, 'PX', string.format('%.0f', life))
+    redis.call('SET', key, record, 'PX', life)
     if kind == 'put' or kind == 'fill' then
       if kind == 'put' then
         retain_until = tonumber(ARGV[3]) + retention

@@ -47,6 +47,29 @@ async fn scripts_that_are_gone_are_loaded_again() {
 }
 
 #[tokio::test]
+async fn a_hundred_keys_are_read_and_written_by_one_command_each() {
+    let Some(server) = PrivateRedis::start("counting commands", &[]) else { return };
+    let tier = RedisTier::open(&server.url()).await.unwrap();
+    let mut raw = server.raw().await;
+    let keys: Vec<Key> = (0..100).map(|_| key()).collect();
+    let put = |key: &Key| Put { key: key.clone(), entry: entry("v"), condition: Condition::Always };
+    let puts: Vec<Put> = keys.iter().map(put).collect();
+    // The first call loads the script.
+    tier.put_many(&puts).await.unwrap();
+    run::<()>(&mut raw, "CONFIG RESETSTAT").await;
+    tier.put_many(&puts).await.unwrap();
+    let found = tier.get_many(&keys).await.unwrap();
+    assert!(found.iter().all(|lookup| lookup.entry.is_some()));
+    let stats: String = run(&mut raw, "INFO commandstats").await;
+    let calls = |command: &str| {
+        let of = format!("cmdstat_{command}:calls=");
+        let line = stats.lines().find_map(|line| line.strip_prefix(of.as_str()));
+        line.map_or(0, |line| line.split(',').next().unwrap().parse::<u32>().unwrap())
+    };
+    assert_eq!((calls("evalsha"), calls("mget")), (1, 1), "{stats}");
+}
+
+#[tokio::test]
 async fn a_fill_after_a_loss_of_data_is_refused() {
     let Some(mut server) = PrivateRedis::start("a Redis that lost its data", &[]) else { return };
     // A clock that stands still: the mark at which an empty Redis starts must grow all the same.

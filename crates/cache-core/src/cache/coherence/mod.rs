@@ -185,6 +185,11 @@ impl Coherence {
         self.lag.lock().summary()
     }
 
+    /// Whether all logs have been reached.
+    fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Acquire) == self.logs.len()
+    }
+
     /// One more of the logs has been reached.
     fn note_begun(&self) {
         if self.begun.fetch_add(1, Ordering::AcqRel) + 1 == self.logs.len() {
@@ -234,11 +239,14 @@ impl<V: Send + Sync + 'static> Shared<V> {
     /// they are reached, so that no copy is made that changes of that moment could make wrong.
     pub(super) async fn follow_logs(self: &Arc<Self>) {
         self.watch_pressure();
-        let coherence = &self.coherence;
-        let has_begun = || coherence.begun.load(Ordering::Acquire) == coherence.logs.len();
-        if has_begun() {
-            return;
+        if !self.coherence.has_begun() {
+            // Boxed, as each later call would pay for the size of this future.
+            Box::pin(self.begin_to_follow()).await;
         }
+    }
+
+    async fn begin_to_follow(self: &Arc<Self>) {
+        let coherence = &self.coherence;
         let begin_by = *coherence.begin_by.get_or_init(|| {
             self.spawn_followers();
             Instant::now() + BEGIN_WITHIN
@@ -248,7 +256,7 @@ impl<V: Send + Sync + 'static> Shared<V> {
         }
         // Made before the look, so that the last one cannot begin unnoticed between the two.
         let all = coherence.all_begun.notified();
-        if has_begun() {
+        if coherence.has_begun() {
             return;
         }
         // Who gives up takes no harm: the near tier is emptied when a log is reached later.
