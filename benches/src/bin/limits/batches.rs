@@ -43,7 +43,6 @@ pub(crate) async fn many_keys(
 ) -> Result<Vec<Row>> {
     let connection = bare::redis_connection(setting).await?;
 
-    let mut question = Question::new(setting);
     let many = |callers, lasting| {
         let (cache, keys) = (cache.clone(), Arc::clone(keys));
         closed_loop(callers, BATCHES, lasting, move |i| {
@@ -58,6 +57,8 @@ pub(crate) async fn many_keys(
             async move { bare::get_many(connection, batch(&keys, i)).await }
         })
     };
+
+    let mut question = Question::new(setting);
     question.subject("get_many", |lasting| many(1, lasting));
     question.subject("100 gets", |lasting| {
         let (cache, keys) = (cache.clone(), Arc::clone(keys));

@@ -44,8 +44,8 @@ async fn reads(
 ) -> Result<Vec<Row>> {
     let namespace: Namespace = cache.namespace().clone();
 
-    let mut question = Question::new(setting);
     let tier = || Arc::clone(&ours.postgres);
+    let mut question = Question::new(setting);
     question.subject("cache", |lasting| ours::reads(cache, keys, 1, lasting));
     question.subject("diesel-async", |lasting| pool.finds(keys, 1, lasting));
     question.subject("tier", |lasting| ours::lookups(tier(), &namespace, keys, 1, lasting));

@@ -45,8 +45,8 @@ async fn reads(
     let pool = bare::redis_pool(setting, 10, Check::Ping).await?;
     let unchecked = bare::redis_pool(setting, 10, Check::None).await?;
 
-    let mut question = Question::new(setting);
     let tier = || Arc::clone(&ours.redis);
+    let mut question = Question::new(setting);
     question.subject("cache", |lasting| ours::reads(cache, keys, 1, lasting));
     question.subject("redis-rs", |lasting| bare::gets(&connection, keys, 1, lasting));
     question.subject("tier", |lasting| ours::lookups(tier(), &namespace, keys, 1, lasting));
