@@ -113,7 +113,10 @@ async fn sweeping(config: &PostgresConfig, server: &Server) -> Result<()> {
                  LEFT JOIN entries AS e ON e.key = $1";
     let table = "entries";
     server
-        .expire(query, 5, table, async || Ok(assert_eq!(tier.sweep().await?, EXPIRED as u64)))
+        .expire(query, 5, table, async || {
+            assert_eq!(tier.sweep().await?, EXPIRED as u64);
+            Ok(())
+        })
         .await?;
     let begun = (Instant::now(), server.wal().await?);
     server.run("VACUUM entries").await?;

@@ -48,7 +48,7 @@ impl Arguments {
     fn again(&self) -> String {
         let mix = match self.mix {
             Mix::Reads => String::new(),
-            mix => format!(" --mix {}", mix.name()),
+            mix @ Mix::Copies => format!(" --mix {}", mix.name()),
         };
         let defect = self.defect.map_or_else(String::new, |defect| format!(" --defect {defect}"));
         mix + &defect

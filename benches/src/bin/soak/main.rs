@@ -73,7 +73,7 @@ fn main() -> Result<()> {
             }
         }
     }
-    watch(&mut soaking, lasting)?;
+    watch(&mut soaking, lasting);
     for soaked in soaking {
         measured.rows.push(soaked.row()?);
     }
@@ -89,7 +89,7 @@ struct Soaked {
 }
 
 /// Samples all of them until the time is over.
-fn watch(soaking: &mut [Soaked], lasting: Duration) -> Result<()> {
+fn watch(soaking: &mut [Soaked], lasting: Duration) {
     let every = (lasting.div_f64(SAMPLES_MAX)).max(SAMPLES_EVERY_MIN);
     let started = Instant::now();
     while started.elapsed() < lasting {
@@ -101,7 +101,6 @@ fn watch(soaking: &mut [Soaked], lasting: Duration) -> Result<()> {
             }
         }
     }
-    Ok(())
 }
 
 impl Soaked {

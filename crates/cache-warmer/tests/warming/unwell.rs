@@ -83,7 +83,10 @@ async fn cache(load_timeout: Duration) -> Cache<String> {
         .build()
         .expect("the settings are fine");
     for i in 0..100 {
-        cache.insert(&format!("live {i}"), format!("live {i} is true")).await.unwrap();
+        cache
+            .insert(&format!("live {i}"), format!("live {i} is true"))
+            .await
+            .expect("memory takes it");
     }
     faults.always(Fault::Delay(TIER));
     cache
