@@ -42,8 +42,9 @@ pub(super) struct Wanted {
     #[arg(long, value_name = "PATH")]
     access_log: Option<PathBuf>,
 
-    /// Of the access log, warm the keys that are usually read at the time of day and of the week so
-    /// long from now
+    /// Of the access log, warm the keys that are usually read so long from now
+    ///
+    /// By the time of day and the day of the week.
     #[arg(long, value_name = "SPAN", requires = "access_log")]
     ahead: Option<Span>,
 
@@ -55,8 +56,9 @@ pub(super) struct Wanted {
     #[arg(long)]
     learned: bool,
 
-    /// Warm the keys of a query of PostgreSQL: its columns are `key`, and of `hits` (an hour),
-    /// `load_ms`, `bytes` and `ttl_s` what is known
+    /// Warm the keys of a query of PostgreSQL
+    ///
+    /// Its columns are `key`, and of `hits` (an hour), `load_ms`, `bytes` and `ttl_s` those known.
     #[arg(long, value_name = "SQL")]
     query: Option<String>,
 
