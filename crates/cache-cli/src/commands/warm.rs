@@ -58,7 +58,7 @@ const READ_BACK_LEN: usize = 1_000;
   cache-cli warm --keys-file keys.txt --rate 500 --source https://quotes.example/{key}.json
   cache-cli warm --keys-file keys.txt --rate 500 --source https://quotes.example/{key}.json --resume
   cache-cli warm --learned --max-keys 5000 --source https://quotes.example/{key}.json
-  cache-cli warm --query \"SELECT symbol AS key, reads AS hits FROM popular\" --source https://quotes.example/{key}.json
+  cache-cli warm --query \"SELECT key FROM popular\" --source https://quotes.example/{key}.json
   cache-cli warm plan --keys-file keys.txt --source https://quotes.example/{key}.json
   cache-cli warm status --kind price
   cache-cli warm --watch --source https://quotes.example/{key}.json"

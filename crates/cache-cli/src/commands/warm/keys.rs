@@ -58,7 +58,7 @@ pub(super) struct Wanted {
 
     /// Warm the keys of a query of PostgreSQL
     ///
-    /// Its columns are `key`, and of `hits` (an hour), `load_ms`, `bytes` and `ttl_s` those known.
+    /// Its columns are `key`, and what is known of `hits` (an hour), `load_ms`, `bytes`, `ttl_s`.
     #[arg(long, value_name = "SQL")]
     query: Option<String>,
 
