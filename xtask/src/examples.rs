@@ -11,8 +11,8 @@ use serde::Deserialize;
 use crate::services::{Install, Kind, Services, poll};
 use crate::workspace::{self, cargo};
 
-/// How long an example may run.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// How long an example may run: those that measure something take minutes.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Runs every example; the ones named after a server with that server.
 ///
