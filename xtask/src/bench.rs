@@ -57,6 +57,18 @@ pub(crate) struct Arguments {
     /// the moment.
     #[arg(long, value_name = "NAME", value_parser = file_name)]
     pub(crate) against: Option<String>,
+    #[arg(skip)]
+    pub(crate) build: Build,
+}
+
+/// How the benchmarks are built.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Build {
+    /// As what users run.
+    #[default]
+    Optimised,
+    /// As the tests, whose dependencies are there already: to see that they run.
+    AsTests,
 }
 
 /// What has a program of its own.
@@ -132,9 +144,11 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitStatus> {
         benchmark_names()?.into_iter().partition(|name| name == CONTROL);
     // What the machine does itself is measured whatever the filter.
     for (names, filter) in [(subjects, arguments.filter.as_ref()), (control, None)] {
-        let mut command = cargo("bench -p");
-        command.arg(PACKAGE);
-        // By name: the library and the binaries have test harnesses that refuse criterion's flags.
+        let mut command = match arguments.build {
+            Build::Optimised => cargo(&format!("bench -p {PACKAGE}")),
+            Build::AsTests => cargo("bench --profile dev --workspace --all-features"),
+        };
+        // By name: libraries and programs have test harnesses that refuse criterion's flags.
         for name in names {
             command.args(["--bench", &name]);
         }

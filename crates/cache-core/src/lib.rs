@@ -76,7 +76,7 @@ pub use pressure::{
 pub use priority::EvictionPriority;
 pub use read_notes::{ReadNote, ReadNotes};
 pub use read_tap::{ReadTap, TappedRead};
-pub use stack::{Copied, Found, Stack};
+pub use stack::{Copied, Found, Promotion, Stack};
 pub use stats::{
     CacheStats, LatencyHistogram, LatencySummary, OperationStats, Table, TierStats, prometheus,
 };

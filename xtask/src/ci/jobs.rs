@@ -165,6 +165,7 @@ fn bench_smoke() -> Result<Outcome> {
         filter: Some("wire".to_owned()),
         quick: true,
         save: "smoke".to_owned(),
+        build: bench::Build::AsTests,
         ..Default::default()
     };
     bench::execute(&arguments).map(Outcome::from)

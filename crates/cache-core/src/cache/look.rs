@@ -19,7 +19,7 @@ use crate::{
     error::Result,
     fence::Fence,
     key::Key,
-    stack::Found,
+    stack::{Found, Promotion, Stack},
     tags::Tags,
     tier::Scope,
 };
@@ -140,7 +140,10 @@ impl<V: Send + Sync + 'static> Shared<V> {
                     found = Box::pin(stack.find(key, read)).await;
                 }
                 match found {
-                    Ok(found) => (Some(found), Ok(())),
+                    Ok(mut found) => {
+                        self.promote(stack, std::mem::take(&mut found.promotions));
+                        (Some(found), Ok(()))
+                    }
                     Err(error) => (None, Err(error)),
                 }
             }
@@ -173,7 +176,11 @@ impl<V: Send + Sync + 'static> Shared<V> {
                     found = stack.find_many(keys, read).await;
                 }
                 match found {
-                    Ok(found) => (found, Ok(())),
+                    Ok(mut found) => {
+                        let each = found.iter_mut();
+                        self.promote(stack, each.flat_map(|f| f.promotions.drain(..)).collect());
+                        (found, Ok(()))
+                    }
                     Err(error) => (Vec::new(), Err(error)),
                 }
             }
@@ -185,6 +192,14 @@ impl<V: Send + Sync + 'static> Shared<V> {
             self.candidate(key, began, fence, found.next(), course, &seen)
         };
         (keys.iter().zip(near_fences).map(candidate).collect(), result)
+    }
+
+    /// Has what was found in a lower tier taken to those above, while its readers go on.
+    fn promote(&self, stack: &Arc<Stack>, promotions: Vec<Promotion>) {
+        if !promotions.is_empty() {
+            let stack = Arc::clone(stack);
+            self.tasks.spawn(async move { stack.promote(promotions).await });
+        }
     }
 
     /// Judges an entry. What is not taken does not end the way down: every tier below is asked, for

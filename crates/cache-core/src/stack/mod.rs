@@ -6,6 +6,7 @@ mod faults;
 mod search;
 
 use std::{
+    collections::BTreeMap,
     fmt,
     sync::{
         Arc,
@@ -17,7 +18,7 @@ use async_trait::async_trait;
 
 use crate::{
     bus::Log,
-    clock::Clock,
+    clock::{Clock, Timestamp},
     entry::Entry,
     error::{Error, ErrorKind, Result},
     event::Events,
@@ -79,6 +80,18 @@ pub struct Found<T> {
     pub fence: Fence,
     /// The fence of the top tier, whether or not others were asked.
     pub top: Fence,
+    /// The hit, for the tiers above its own: [`Stack::promote`] takes it there.
+    pub promotions: Vec<Promotion>,
+}
+
+/// A hit that a tier above its own may keep as well.
+#[derive(Debug)]
+pub struct Promotion {
+    level: usize,
+    /// A fill under the fence that the tier told before the hit was read.
+    put: Put,
+    /// When the first tier was about to be asked.
+    looked_at: Timestamp,
 }
 
 impl Stack {
@@ -204,7 +217,8 @@ impl Stack {
     /// nothing (bytes that its codec cannot read) counts as missing in its tier, and the next tier
     /// is asked.
     ///
-    /// The answer is the first fresh entry, else the one that was fresh longest.
+    /// The answer is the first fresh entry, else the one that was fresh longest. Whoever has it may
+    /// have it promoted, and need not wait for that.
     ///
     /// # Errors
     ///
@@ -235,11 +249,7 @@ impl Stack {
             }
         }
         faults.fail_if_all(self.tiers.len(), "get")?;
-        for level in search.promotions() {
-            let put = search.promotion(key, level);
-            self.promote(level, vec![put]).await;
-        }
-        Ok(search.finish())
+        Ok(search.finish(key))
     }
 
     /// Looks up many keys, each as [`find`](Self::find) does, with one call a tier.
@@ -280,16 +290,31 @@ impl Stack {
             }
         }
         faults.fail_if_all(self.tiers.len(), "get")?;
-        for level in (0..self.tiers.len()).rev() {
-            let puts: Vec<Put> = keys
-                .iter()
-                .zip(&searches)
-                .filter(|(_, search)| search.promotions().contains(&level))
-                .map(|(key, search)| search.promotion(key, level))
-                .collect();
-            self.promote(level, puts).await;
+        Ok(keys.iter().zip(searches).map(|(key, search)| search.finish(key)).collect())
+    }
+
+    /// Offers hits to the tiers above their own, with one call a tier, the lowest first.
+    ///
+    /// This is a favour to later readers: what fails is only counted, by whatever observes the tier.
+    /// Hits of a look that began longer ago than the tiers remember their fences are not offered:
+    /// nobody could tell any more whether they were removed meanwhile.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future leaves some tiers without the hits.
+    pub async fn promote(&self, promotions: impl IntoIterator<Item = Promotion>) {
+        let now = self.clock.now();
+        let mut puts: BTreeMap<usize, Vec<Put>> = BTreeMap::new();
+        for Promotion { level, put, looked_at } in promotions {
+            if now.since(looked_at) <= self.info.fence_retention {
+                puts.entry(level).or_default().push(put);
+            }
         }
-        Ok(searches.into_iter().map(Search::finish).collect())
+        for (level, puts) in puts.into_iter().rev() {
+            if let Err(error) = self.tiers[level].put_many(&puts).await {
+                tracing::debug!(tier = %self.tiers[level].info().name, %error, "promotion failed");
+            }
+        }
     }
 
     /// Writes to every tier, from the bottom up, and goes on where one fails: the outcome of each
@@ -402,17 +427,6 @@ impl Stack {
             && tier.info().durability > Durability::Volatile
             && tier.log().is_some()
     }
-
-    /// A promotion is a favour to later readers: its failure costs this one nothing, and is counted
-    /// by whatever observes the tier.
-    async fn promote(&self, level: usize, puts: Vec<Put>) {
-        if puts.is_empty() {
-            return;
-        }
-        if let Err(error) = self.tiers[level].put_many(&puts).await {
-            tracing::debug!(tier = %self.tiers[level].info().name, %error, "promotion failed");
-        }
-    }
 }
 
 #[deny(clippy::missing_trait_methods)]
@@ -423,11 +437,14 @@ impl Tier for Stack {
     }
 
     async fn get(&self, key: &Key) -> Result<Lookup> {
-        self.find(key, |_| Some(())).await.map(Found::into_lookup)
+        let mut found = self.find(key, |_| Some(())).await?;
+        self.promote(found.promotions.drain(..)).await;
+        Ok(found.into_lookup())
     }
 
     async fn get_many(&self, keys: &[Key]) -> Result<Vec<Lookup>> {
-        let found = self.find_many(keys, |_| Some(())).await?;
+        let mut found = self.find_many(keys, |_| Some(())).await?;
+        self.promote(found.iter_mut().flat_map(|found| found.promotions.drain(..))).await;
         Ok(found.into_iter().map(Found::into_lookup).collect())
     }
 
@@ -493,7 +510,7 @@ impl fmt::Debug for Stack {
 impl<T> Found<T> {
     /// Nothing, as when nobody could be asked.
     pub(crate) const fn nothing() -> Self {
-        Self { hit: None, fence: Fence::unread(), top: Fence::unread() }
+        Self { hit: None, fence: Fence::unread(), top: Fence::unread(), promotions: Vec::new() }
     }
 
     /// The fence of the tier at `level`, unread when it was not asked.

@@ -8,7 +8,7 @@ use crate::{
     tier::{Condition, Lookup, Put},
 };
 
-use super::Found;
+use super::{Found, Promotion};
 
 /// What is known of one key after some tiers have answered.
 pub(super) struct Search<T> {
@@ -58,28 +58,25 @@ impl<T> Search<T> {
         self.over
     }
 
-    /// The levels to which the hit is to be promoted, from its own upwards. A stale one stays
+    /// The answer for `key`.
+    pub(super) fn finish(self, key: &Key) -> Found<T> {
+        let promotions = self.promotions(key);
+        let fence = Fence::stack(self.fences);
+        Found { hit: self.best, fence, top: self.top, promotions }
+    }
+
+    /// The hit, for each tier above its own that was asked, from the lowest up. A stale one stays
     /// where it is: a load is about to replace it.
-    pub(super) fn promotions(&self) -> Vec<usize> {
-        match &self.best {
-            Some((level, ..)) if self.over => {
-                (0..*level).rev().filter(|&l| self.fences[l] != Fence::unread()).collect()
-            }
-            _ => Vec::new(),
-        }
-    }
-
-    /// The fill that promotes the hit to `level`.
-    pub(super) fn promotion(&self, key: &Key, level: usize) -> Put {
-        let (_, entry, _) = self.best.as_ref().expect("only a hit is promoted");
-        Put {
-            key: key.clone(),
-            entry: entry.clone(),
-            condition: Condition::Unmoved(self.fences[level].clone()),
-        }
-    }
-
-    pub(super) fn finish(self) -> Found<T> {
-        Found { hit: self.best, fence: Fence::stack(self.fences), top: self.top }
+    fn promotions(&self, key: &Key) -> Vec<Promotion> {
+        let Some((found_at, entry, _)) = self.best.as_ref().filter(|_| self.over) else {
+            return Vec::new();
+        };
+        let promotion = |level: usize| {
+            let condition = Condition::Unmoved(self.fences[level].clone());
+            let put = Put { key: key.clone(), entry: entry.clone(), condition };
+            Promotion { level, put, looked_at: self.now }
+        };
+        let asked = |level: &usize| self.fences[*level] != Fence::unread();
+        (0..*found_at).rev().filter(asked).map(promotion).collect()
     }
 }

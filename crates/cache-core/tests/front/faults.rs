@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use crate::support::Ground;
+use crate::support::{Ground, promoted};
 use cache_core::{
     Cache, ErrorKind, Item, Layer, Origin, Tier, Version,
     testkit::{Fault, Faults},
@@ -46,6 +46,7 @@ async fn p4_a_tiers_fault_is_not_the_callers() {
         assert_eq!(cache.get("k").await.unwrap().unwrap().origin().to_string(), "L1 upper");
         let hit = cache.get("new").await.unwrap().unwrap();
         assert_eq!(hit.origin().to_string(), "L2 lower");
+        promoted().await;
         assert_eq!(cache.get("new").await.unwrap().unwrap().origin().to_string(), "L1 upper");
     }
 }

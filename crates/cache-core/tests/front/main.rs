@@ -7,6 +7,7 @@ mod freshness;
 mod limits;
 mod pauses;
 mod priorities;
+mod promotion;
 mod reading;
 mod sessions;
 mod single_flight;

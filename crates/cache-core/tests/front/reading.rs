@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use crate::support::Ground;
+use crate::support::{Ground, promoted};
 use cache_core::{
     Cache, Codec, ErrorKind, Item, Json, LoadError, Origin, Postcard, PutOutcome, Removal, Tier,
     Version,
@@ -207,6 +207,7 @@ async fn a_stale_value_in_an_upper_tier_does_not_hide_a_fresh_one_below() {
     low.insert("k", "new".to_owned()).await.unwrap();
     let hit = ground.cache().get("k").await.unwrap().unwrap();
     assert_eq!((hit.as_str(), hit.origin()), ("new", &tier(2, "lower")));
+    promoted().await;
     let promoted = ground.cache().get("k").await.unwrap().unwrap();
     assert_eq!((promoted.as_str(), promoted.origin()), ("new", &tier(1, "upper")));
 }

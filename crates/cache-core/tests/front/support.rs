@@ -23,19 +23,24 @@ pub(crate) struct Ground {
 
 impl Ground {
     pub(crate) fn new() -> Self {
-        Self::of(Scope::Process)
+        Self::of(Scope::Process, Duration::MAX)
     }
 
     /// Tiers that other processes can reach as well, and whose logs are cut.
     pub(crate) fn of_servers() -> Self {
-        Self::of(Scope::Network)
+        Self::of(Scope::Network, Duration::MAX)
     }
 
-    fn of(scope: Scope) -> Self {
+    /// Tiers that remember fences for so long only.
+    pub(crate) fn forgetting(fence_retention: Duration) -> Self {
+        Self::of(Scope::Process, fence_retention)
+    }
+
+    fn of(scope: Scope, fence_retention: Duration) -> Self {
         let clock = ManualClock::new();
         let tier = |name: &str| {
             let tier = MemoryTier::new(ByteSize::mib(64), Arc::new(clock.clone())).named(name);
-            let info = TierInfo { scope, ..tier.info().clone() };
+            let info = TierInfo { scope, fence_retention, ..tier.info().clone() };
             Arc::new(Counted { info, inner: tier, calls: AtomicUsize::new(0) })
         };
         Self { upper: tier("upper"), lower: tier("lower"), clock }
@@ -59,6 +64,11 @@ impl Ground {
     pub(crate) fn calls(&self) -> [usize; 2] {
         [&self.upper, &self.lower].map(|tier| tier.calls.swap(0, Ordering::SeqCst))
     }
+}
+
+/// Lets the promotion of what was just read come about: no reader waits for it.
+pub(crate) async fn promoted() {
+    tokio::task::yield_now().await;
 }
 
 /// A memory tier that counts its calls.

@@ -301,7 +301,8 @@ impl TagBook {
         let keyed = |i: usize| generation_key(&self.namespace, &names[i]).ok().map(|key| (i, key));
         let (places, keys): (Vec<usize>, Vec<Key>) = open.into_iter().filter_map(keyed).unzip();
         let near_fences: Vec<_> = keys.iter().map(|key| self.memo.fence(key)).collect();
-        let Ok(found) = self.stack.find_many(&keys, decode).await else { return Vec::new() };
+        let Ok(mut found) = self.stack.find_many(&keys, decode).await else { return Vec::new() };
+        self.stack.promote(found.iter_mut().flat_map(|found| found.promotions.drain(..))).await;
         let mut generations = Vec::with_capacity(keys.len());
         for ((i, key), (near_fence, found)) in
             places.into_iter().zip(keys).zip(near_fences.into_iter().zip(found))

@@ -112,6 +112,7 @@ impl Rules {
             known.forgotten
         };
         let found = stack.find(&self.key, decode).await.ok()?;
+        stack.promote(found.promotions).await;
         let list = match found.hit {
             Some((_, _, list)) => list,
             None => {
