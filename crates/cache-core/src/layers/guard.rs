@@ -160,7 +160,9 @@ impl Core {
         match &self.retries {
             Some(retries) if retries.has_retries(call) => {
                 let is_welcome = || self.circuits.refuse(call).is_ok();
-                retries.run(call, is_welcome, || self.call_once(call, size, &start)).await
+                let again = retries.run(call, is_welcome, || self.call_once(call, size, &start));
+                // Boxed, as reads, which are not tried again by default, would pay for the room.
+                Box::pin(again).await
             }
             _ => self.call_once(call, size, start).await,
         }

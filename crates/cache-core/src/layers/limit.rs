@@ -171,7 +171,8 @@ impl Turns {
         }
         let _place = Place::take(&self.waiting, self.limit.waiting)
             .ok_or_else(|| self.overloaded(name, "too many calls wait for their turn"))?;
-        timeout(self.limit.wait, self.wait())
+        // Boxed, as hardly a call waits and each would pay for the room.
+        Box::pin(timeout(self.limit.wait, self.wait()))
             .await
             .map_err(|_| self.overloaded(name, "a call has waited too long for its turn"))
     }
