@@ -21,6 +21,9 @@ pub const LOAD_TIMEOUT_MS: u64 = 120;
 /// before may be carried out that much later.
 pub const HOLD_MAX_MS: u64 = 400;
 
+/// A log so long that no run finds a gap in it.
+const LOG_WITHOUT_GAPS: usize = 10_000;
+
 /// The settings of one run.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -267,8 +270,9 @@ impl Plan {
             self.lease_ms = Some(rng.random_range(50..=300));
         }
         if rng.random_bool(0.5) {
-            let short = rng.random_bool(0.2);
-            self.log_len = Some(if short { rng.random_range(3..=20) } else { 10_000 });
+            // After a gap a tier is cleared, and forgets versions as after any clear.
+            let short = rng.random_bool(0.2) && self.lag_ms == 0;
+            self.log_len = Some(if short { rng.random_range(3..=20) } else { LOG_WITHOUT_GAPS });
             self.bypass_after_ms = rng.random_bool(0.4).then(|| rng.random_range(100..=400));
             self.near_ttl_ms = self.near_ttl_ms.map(|_| rng.random_range(200..=10_000));
             self.fresh_ms = rng.random_range(100..=20_000);
@@ -302,7 +306,7 @@ impl Plan {
         if rng.random_bool(0.3) {
             self.crash_within = Some(rng.random_range(1..=60));
         }
-        // A server that forgets versions could not refuse what a lagging replica brings.
+        // A tier that forgets versions could not refuse what a lagging replica brings.
         if self.lag_ms > 0 {
             self.nemesis
                 .strokes
