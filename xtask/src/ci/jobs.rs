@@ -28,7 +28,7 @@ pub(crate) enum Job {
     TestNoServices,
     /// What threads share, under thousands of orders of their turns
     Shuttle,
-    /// 10,000 seeds of the simulation
+    /// 10,000 seeds of the simulation with each of its mixes
     Sim,
     /// The documentation, with warnings as errors
     Doc,
@@ -88,7 +88,7 @@ impl Job {
             }
             Self::TestNoServices => tests(&test::Arguments { install: false, no_services: true }),
             Self::Shuttle => shuttle(),
-            Self::Sim => sim::execute(&sim::Arguments::default()).map(Outcome::from),
+            Self::Sim => simulation(),
             Self::Doc => plain(
                 cargo("doc --workspace --no-deps --all-features").env("RUSTDOCFLAGS", "-Dwarnings"),
             ),
@@ -123,6 +123,16 @@ fn tests(arguments: &test::Arguments) -> Result<Outcome> {
 fn shuttle() -> Result<Outcome> {
     let arguments = "test -p cache-core --lib --target-dir target/shuttle schedules";
     plain(cargo(arguments).env("RUSTFLAGS", "--cfg shuttle -Dwarnings"))
+}
+
+/// What clients do most in a service, and then copies and warming against writes.
+fn simulation() -> Result<Outcome> {
+    let status = sim::execute(&sim::Arguments::default())?;
+    if !status.success() {
+        return Ok(status.into());
+    }
+    let copies = sim::Arguments { mix: Some("copies".to_owned()), ..Default::default() };
+    sim::execute(&copies).map(Outcome::from)
 }
 
 /// Advisories need the network, and so are checked by a workflow of their own.
