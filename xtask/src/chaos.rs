@@ -44,7 +44,7 @@ Exit codes: 0 no answer was wrong, 1 one was, or a scenario broke, 2 it could no
 /// Below `target/xtask`.
 const OUTPUT: &str = "chaos/results.json";
 
-const DRIVER: &str = "run --release -p cache-benches --bin chaos --";
+const DRIVER: &str = "run --release -p cache-programs --bin chaos --";
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     execute(arguments).map(workspace::exit_code)

@@ -59,7 +59,7 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitStatus> {
         services.require_all()?;
     }
     workspace::output(OUTPUT)?;
-    let mut command = cargo("run --release -p cache-benches --bin loadgen -- --output");
+    let mut command = cargo("run --release -p cache-programs --bin loadgen -- --output");
     // Relative, as it is printed: the child works in the workspace's root.
     command.arg(format!("target/xtask/{OUTPUT}"));
     if arguments.quick {

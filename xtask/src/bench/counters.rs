@@ -48,7 +48,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         services.require_all()?;
     }
     let output = kept("counters")?;
-    let mut program = cargo("run --release -p cache-benches --bin counters -- --output");
+    let mut program = cargo("run --release -p cache-programs --bin counters -- --output");
     program.arg(&output);
     if arguments.quick {
         program.arg("--quick");

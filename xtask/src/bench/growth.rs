@@ -36,7 +36,7 @@ pub(crate) struct Arguments {
 /// The measuring program fails.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let services = Services::acquire(Install::from_flag(arguments.install), &Kind::ALL)?;
-    let mut program = cargo("run --release -p cache-benches --bin growth --");
+    let mut program = cargo("run --release -p cache-programs --bin growth --");
     program.args(&arguments.filter);
     if arguments.quick {
         program.arg("--quick");

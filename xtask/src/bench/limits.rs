@@ -38,9 +38,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let services = Services::acquire(Install::from_flag(arguments.install), &Kind::ALL)?;
     services.require_all()?;
     // It counts allocations by a program of its own, which lies beside it.
-    let mut build = cargo("build --release -p cache-benches --bin limits --bin allocations");
+    let mut build = cargo("build --release -p cache-programs --bin limits --bin allocations");
     run_checked(&mut build)?;
-    let mut program = cargo("run --release -p cache-benches --bin limits --");
+    let mut program = cargo("run --release -p cache-programs --bin limits --");
     for (kind, tool) in [(Kind::Redis, "redis-benchmark"), (Kind::Postgres, "pgbench")] {
         let found = kind.tool(tool).with_context(|| {
             format!("{tool} was not found on PATH or beside {kind}: install what {kind} comes with")

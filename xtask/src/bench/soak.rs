@@ -41,7 +41,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let services = Services::acquire(Install::from_flag(arguments.install), &Kind::ALL)?;
     let minutes = if arguments.quick { 0.5 } else { arguments.minutes };
-    let mut program = cargo("run --release -p cache-benches --bin soak --");
+    let mut program = cargo("run --release -p cache-programs --bin soak --");
     program.args(&arguments.filter).args(["--minutes", &minutes.to_string()]);
     services.configure(&mut program);
     let environment = Environment::collect(&services);

@@ -31,7 +31,7 @@ pub(crate) const NETWORK_CLIENTS: &[&str] = &[
 ];
 
 /// These put the parts together, and may name more than one of them.
-const ASSEMBLERS: [&str; 2] = ["cache-cli", "cache-benches"];
+const ASSEMBLERS: [&str; 3] = ["cache-cli", "cache-benches", "cache-programs"];
 
 /// Tiers and the warmer know `cache-core` alone: everything else reaches them as `dyn Tier`.
 pub(super) fn backends_do_not_know_each_other(repository: &Repository) -> Vec<Problem> {

@@ -1,7 +1,7 @@
 //! What warming does to live reads on real servers.
 //!
 //!     eval "$(cargo xtask services up)"   # sets DATABASE_URL
-//!     cargo run --release -p cache-benches --bin refill [zipf] [uniform] [unwell] [fight]
+//!     cargo run --release -p cache-programs --bin refill [zipf] [uniform] [unwell] [fight]
 //!
 //! Redis, one of its own, is flushed under load and refilled from PostgreSQL, with reads by Zipf's
 //! law and with reads of all keys alike; a warmer asks sources that are not well; writers, copies
