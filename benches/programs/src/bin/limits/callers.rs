@@ -90,6 +90,8 @@ where
     let mut began = Instant::now();
     loop {
         call(random.below(keys)).await?;
+        // A caller that never waits would keep its thread, and with it the timer that ends the turn.
+        tokio::task::consume_budget().await;
         let ended = Instant::now();
         match phase.0.load(Ordering::Relaxed) {
             Phase::RUN_IN => {}
