@@ -55,8 +55,9 @@ pub struct Settings {
 /// What befalls live reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// Redis is flushed: and refilled with heed of live reads, not refilled, and refilled without.
-    Refill,
+    /// Redis is flushed: so often and refilled with heed of live reads, then once and not refilled,
+    /// and once and refilled without heed.
+    Refill(usize),
     /// For so long each a warmer asks sources that are not well.
     Unwell(Duration),
     /// For so long writers, copies and flushes are let loose on each other.
@@ -90,16 +91,36 @@ pub struct Figures {
 pub struct Refilled {
     /// The share of reads that Redis answered before the first one.
     pub hit_ratio_before: f64,
-    /// The same after the refill.
+    /// What each refill came to.
+    pub rounds: Vec<Round>,
+    /// The time of a refill that lets live reads become a thousand times slower.
+    pub heedlessly_within: Duration,
+    /// Calls of the source since the first flush.
+    pub source_calls: u64,
+}
+
+/// What one refill came to.
+#[derive(Clone, Debug)]
+pub struct Round {
+    /// The 99th percentile of live reads while it lasted, of the mean of those right before the
+    /// flush and right after the refill: what else the machine does in these seconds meets both.
+    pub slowdown: f64,
+    /// The share of reads that Redis answered after it.
     pub hit_ratio_after: f64,
     /// From the flush until the refill had ended.
     pub within: Duration,
-    /// The same of a refill that lets live reads become a thousand times slower.
-    pub heedlessly_within: Duration,
-    /// What the refill did.
+    /// What it did.
     pub report: Report,
-    /// Calls of the source since the first flush.
-    pub source_calls: u64,
+}
+
+impl Refilled {
+    /// The slowdown of the round in the middle.
+    #[must_use]
+    pub fn median_slowdown(&self) -> f64 {
+        let mut slowdowns: Vec<f64> = self.rounds.iter().map(|round| round.slowdown).collect();
+        slowdowns.sort_unstable_by(f64::total_cmp);
+        slowdowns.get(slowdowns.len() / 2).copied().unwrap_or(1.0)
+    }
 }
 
 impl fmt::Display for Figures {
@@ -130,13 +151,19 @@ impl fmt::Display for Figures {
 
 impl fmt::Display for Refilled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let percent = |ratio: f64| ratio * 100.0;
-        writeln!(f, "hit ratio of Redis before {:.2} %", percent(self.hit_ratio_before))?;
-        writeln!(f, "hit ratio of Redis after  {:.2} %", percent(self.hit_ratio_after))?;
-        writeln!(f, "refilled within           {:.2?}", self.within)?;
-        writeln!(f, "  without heed            {:.2?}", self.heedlessly_within)?;
-        writeln!(f, "calls of the source       {}", self.source_calls)?;
-        write!(f, "{}", self.report)
+        writeln!(f, "hit ratio of Redis before {:.2} %", self.hit_ratio_before * 100.0)?;
+        for round in &self.rounds {
+            let Round { slowdown, hit_ratio_after, within, report } = round;
+            writeln!(
+                f,
+                "refilled within {within:.2?}, hit ratio then {:.2} %, p99 meanwhile {slowdown:.2} of \
+                 before and after\n{report}",
+                hit_ratio_after * 100.0,
+            )?;
+        }
+        writeln!(f, "median p99 meanwhile      {:.2}", self.median_slowdown())?;
+        writeln!(f, "without heed within       {:.2?}", self.heedlessly_within)?;
+        write!(f, "calls of the source       {}", self.source_calls)
     }
 }
 
@@ -168,7 +195,9 @@ pub async fn run(settings: &Settings) -> Result<Figures> {
     let mut figures = Figures::default();
     for part in &settings.parts {
         match part {
-            Part::Refill => figures.refilled = Some(bench.flushes(hit_ratio, &traffic).await?),
+            Part::Refill(rounds) => {
+                figures.refilled = Some(bench.flushes(*rounds, hit_ratio, &traffic).await?);
+            }
             Part::Unwell(time) => figures.unwell = bench.unwell(*time, &traffic).await?,
             Part::Fight(time) => figures.fought = Some(fight(&bench, *time).await?),
         }
@@ -208,23 +237,33 @@ impl<'a> Bench<'a> {
         Ok(Self { settings, server, tiers, cache, truth, plan, phases: Vec::new() })
     }
 
-    async fn flushes(&mut self, hit_ratio_before: f64, traffic: &Traffic) -> Result<Refilled> {
+    async fn flushes(
+        &mut self,
+        rounds: usize,
+        hit_ratio_before: f64,
+        traffic: &Traffic,
+    ) -> Result<Refilled> {
         let calls = self.truth.calls.load(Ordering::Relaxed);
-        let (report, within) = self.refill(&self.warmer(1.5)?, "refill", traffic).await?;
-        let hit_ratio_after = self.watch("after it", traffic).await;
+        let mut done = Vec::with_capacity(rounds);
+        for _ in 0..rounds {
+            let before = self.last_p99();
+            let (report, within) = self.refill(&self.warmer(1.5)?, "refill", traffic).await?;
+            let during = self.last_p99();
+            let hit_ratio_after = self.watch("after it", traffic).await;
+            let slowdown = during / f64::midpoint(before, self.last_p99());
+            done.push(Round { slowdown, hit_ratio_after, within, report });
+        }
         self.server.flush()?;
         self.watch("flushed, not refilled", traffic).await;
         let heedless = self.warmer(1_000.0)?;
         let (_, heedlessly_within) = self.refill(&heedless, "refill, heedless", traffic).await?;
         let source_calls = self.truth.calls.load(Ordering::Relaxed) - calls;
-        Ok(Refilled {
-            hit_ratio_before,
-            hit_ratio_after,
-            within,
-            heedlessly_within,
-            report,
-            source_calls,
-        })
+        Ok(Refilled { hit_ratio_before, rounds: done, heedlessly_within, source_calls })
+    }
+
+    /// That of the reads of the phase before.
+    fn last_p99(&self) -> f64 {
+        self.phases.last().map_or(1.0, |(_, reads)| reads.p99_us.max(1.0))
     }
 
     async fn unwell(&mut self, time: Duration, traffic: &Traffic) -> Result<Vec<(String, Report)>> {

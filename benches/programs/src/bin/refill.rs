@@ -12,11 +12,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use cache_benches::refill::{Part, Reads, Settings, run};
 
+/// Flushes of which each is followed by a refill: machines have good and bad seconds.
+const ROUNDS: usize = 5;
+
 #[tokio::main]
 async fn main() -> Result<()> {
     let all = [
-        ("zipf", Reads::Zipf, Part::Refill),
-        ("uniform", Reads::Uniform, Part::Refill),
+        ("zipf", Reads::Zipf, Part::Refill(ROUNDS)),
+        ("uniform", Reads::Uniform, Part::Refill(ROUNDS)),
         ("unwell", Reads::Zipf, Part::Unwell(Duration::from_secs(10))),
         ("fight", Reads::Zipf, Part::Fight(Duration::from_secs(60))),
     ];

@@ -156,7 +156,7 @@ mod tests {
     async fn work_on_the_tiers_begins_as_a_small_part_of_the_time() {
         let told = Told::begin().await;
         let pieces = told.work(320, 1_000).await;
-        assert!((8..=14).contains(&pieces), "{pieces} pieces of work");
+        assert!((40..=80).contains(&pieces), "{pieces} pieces of work");
     }
 
     #[tokio::test(start_paused = true)]
@@ -167,8 +167,8 @@ mod tests {
         assert!(told.work(300, 1_000).await > 250);
         told.work(1_500, 3_000).await;
         let braked = told.work(320, 3_000).await;
-        assert!(braked < 20, "{braked} pieces of work");
-        assert!(told.brake.events.count("warming_slowed") >= 5);
+        assert!(braked < 50, "{braked} pieces of work");
+        assert!(told.brake.events.count("warming_slowed") >= 3);
     }
 
     #[tokio::test(start_paused = true)]

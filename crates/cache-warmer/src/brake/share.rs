@@ -9,7 +9,7 @@ use tokio::{
 };
 
 /// The part at the beginning, and at least.
-pub(super) const SHARE_MIN: f64 = 1.0 / 32.0;
+pub(super) const SHARE_MIN: f64 = 1.0 / 8.0;
 
 /// What becomes of the part when live reads suffer.
 const SHRINK_FACTOR: f64 = 0.5;
