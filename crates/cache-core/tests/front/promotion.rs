@@ -74,5 +74,5 @@ fn lower_only(ground: &Ground) -> Cache<String> {
         .tier(ground.lower.clone())
         .ttl(Duration::from_secs(600))
         .build()
-        .unwrap()
+        .expect("the settings are valid")
 }
