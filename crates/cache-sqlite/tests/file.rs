@@ -6,7 +6,9 @@ use std::{
     fs,
     io::{Seek, SeekFrom, Write},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
 };
 
 use cache_core::{Error, ErrorKind, Removal, Span, SystemClock, Tier, TierExt};
@@ -47,6 +49,34 @@ async fn everything_is_found_again_after_a_restart() {
     assert_eq!(tier.get(&key("kept")).await.unwrap().entry, Some(kept));
     let late = tier.fill(key("removed"), entry("stale", &clock), fence).await.unwrap();
     assert_eq!(late, cache_core::PutOutcome::Superseded, "a removal is remembered");
+}
+
+/// The connections of a tier are closed at the same time, each by its own thread. SQLite 3.51.1 took
+/// two of its locks in another order there than elsewhere, and now and then stood still for ever.
+#[test]
+fn a_tier_that_is_closed_again_and_again_ends_each_time() {
+    let (sender, ended) = mpsc::channel();
+    for _ in 0..4 {
+        let sender = sender.clone();
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(async {
+                let directory = directory();
+                for _ in 0..250 {
+                    let tier = SqliteTier::open(file(&directory)).unwrap();
+                    // Both have read, and so have the shared memory open.
+                    let k = key("k");
+                    let (one, other) = tokio::join!(tier.get(&k), tier.get(&k));
+                    assert!(one.is_ok() && other.is_ok());
+                    tier.close().await.unwrap();
+                }
+            });
+            sender.send(()).expect("it is waited for");
+        });
+    }
+    for _ in 0..4 {
+        ended.recv_timeout(Duration::from_secs(60)).expect("a tier that was closed does not end");
+    }
 }
 
 #[tokio::test]
